@@ -1,0 +1,184 @@
+"""Random changes to a training patch that imitate scanners, protocols and tumours the data set does not have.
+
+``augment`` works on one patch on its device; all randomness comes from the numpy generator it is given, so a patch is
+a function of its seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ProtoSegBrainLib.labels import CLASSES, MODALITIES
+
+T1N, T1C = MODALITIES.index("t1n"), MODALITIES.index("t1c")
+NCR, ET = CLASSES.index("NCR"), CLASSES.index("ET")
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Probability and strength of each change. Intensities are z-scores."""
+
+    flip: float = field(default=0.5, metadata={"help": "probability of a left-right flip"})
+    spatial: float = field(default=0.35, metadata={"help": "probability of a rotation and scaling"})
+    rotation_degrees: float = field(default=15.0, metadata={"help": "largest rotation about each axis"})
+    scaling: float = field(default=0.15, metadata={"help": "largest relative change of size"})
+    enhancement_removal: float = field(
+        default=0.15, metadata={"help": "probability that enhancement is taken out and ET becomes NCR"}
+    )
+    contrast: float = field(default=0.6, metadata={"help": "probability of a new gain and offset per modality"})
+    gamma: float = field(default=0.3, metadata={"help": "probability of a gamma curve, per modality"})
+    bias_field: float = field(default=0.25, metadata={"help": "probability of a smooth multiplicative field"})
+    noise: float = field(default=0.25, metadata={"help": "probability of Gaussian noise"})
+    noise_deviation: float = field(default=0.25, metadata={"help": "largest standard deviation of the noise"})
+    blur: float = field(default=0.15, metadata={"help": "probability of a Gaussian blur, per modality"})
+    thick_slices: float = field(default=0.1, metadata={"help": "probability of thick slices, per modality"})
+    shift: float = field(default=0.08, metadata={"help": "probability that one modality is shifted by a voxel or two"})
+    dropout: float = field(default=0.08, metadata={"help": "probability that one modality is missing"})
+
+
+def augment(
+    images: Tensor, label: Tensor, config: AugmentationConfig, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Change one patch. Voxels outside the brain stay exactly 0.
+
+    Args:
+        images: (4, X, Y, Z) float32 z-scores, 0 outside the brain.
+        label: (X, Y, Z) int64 classes.
+        config: Probabilities and strengths.
+        rng: The only source of randomness.
+    """
+    if rng.random() < config.flip:
+        images, label = images.flip(1), label.flip(0)
+    if rng.random() < config.enhancement_removal and bool((label == ET).any()):
+        images, label = remove_enhancement(images, label, rng)
+    brain = (images != 0).any(dim=0)
+    images = torch.stack([_change_modality(image, config, rng) for image in images])
+    if rng.random() < config.noise:
+        images = images + rng.uniform(0, config.noise_deviation) * _noise(images, rng)
+    if rng.random() < config.shift:
+        images = _shift_modality(images, rng)
+    images = images * brain
+    if rng.random() < config.dropout:
+        images[rng.integers(len(images))] = 0
+    return images, label
+
+
+def remove_enhancement(images: Tensor, label: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Take enhancement out, wholly or on one side of a random plane: T1ce is blended to T1 there, ET becomes NCR.
+
+    Low-grade tumours do not enhance and are rare in the data; without this a network paints ET into them.
+    """
+    removed = label == ET
+    if rng.random() < 0.5:
+        removed = removed & _half_space(removed, rng)
+    soft = _smooth(removed.float(), 1.0)
+    soft = (soft / 0.5).clamp(max=1)
+    images = images.clone()
+    images[T1C] = torch.lerp(images[T1C], images[T1N], soft)
+    return images, torch.where(removed, NCR, label)
+
+
+def random_affine(config: AugmentationConfig, rng: np.random.Generator) -> np.ndarray | None:
+    """A 3x3 rotation times scaling, or None when none is drawn."""
+    if rng.random() >= config.spatial:
+        return None
+    matrix = np.diag(1 + rng.uniform(-config.scaling, config.scaling, 3))
+    for axis in range(3):
+        angle = np.deg2rad(rng.uniform(-config.rotation_degrees, config.rotation_degrees))
+        first, second = (a for a in range(3) if a != axis)
+        turn = np.eye(3)
+        turn[[first, first, second, second], [first, second, first, second]] = (
+            np.cos(angle),
+            -np.sin(angle),
+            np.sin(angle),
+            np.cos(angle),
+        )
+        matrix = matrix @ turn
+    return matrix
+
+
+def warp(images: Tensor, label: Tensor, matrix: np.ndarray, size: int) -> tuple[Tensor, Tensor]:
+    """Resample a patch about its centre by ``matrix`` to ``size`` cubed: images linear, label nearest."""
+    scale = size / np.asarray(images.shape[1:])
+    # grid_sample orders axes last to first and measures in half-widths of the source.
+    theta = torch.as_tensor((scale[:, None] * matrix)[::-1, ::-1].copy(), dtype=torch.float32, device=images.device)
+    theta = torch.cat([theta, torch.zeros(3, 1, device=images.device)], dim=1)[None]
+    grid = F.affine_grid(theta, [1, 1, size, size, size], align_corners=False)
+    warped = F.grid_sample(images[None], grid, mode="bilinear", align_corners=False)[0]
+    labels = F.grid_sample(label[None, None].float(), grid, mode="nearest", align_corners=False)[0, 0]
+    return warped, labels.long()
+
+
+def _change_modality(image: Tensor, config: AugmentationConfig, rng: np.random.Generator) -> Tensor:
+    if rng.random() < config.thick_slices:
+        image = _thick_slices(image, rng)
+    if rng.random() < config.blur:
+        image = _smooth(image, rng.uniform(0.4, 1.0))
+    if rng.random() < config.bias_field:
+        image = (image + 3) * torch.exp(_smooth_field(image, rng)) - 3
+    if rng.random() < config.gamma:
+        image = _gamma(image, rng.uniform(0.7, 1.5))
+    if rng.random() < config.contrast:
+        image = image * rng.uniform(0.8, 1.25) + rng.normal(0, 0.15)
+    return image
+
+
+def _gamma(image: Tensor, exponent: float) -> Tensor:
+    low, high = image.min(), image.max()
+    width = (high - low).clamp(min=1e-3)
+    return ((image - low) / width).pow(exponent) * width + low
+
+
+def _noise(images: Tensor, rng: np.random.Generator) -> Tensor:
+    generator = torch.Generator(images.device).manual_seed(int(rng.integers(2**62)))
+    return torch.randn(images.shape, generator=generator, device=images.device)
+
+
+def _smooth_field(image: Tensor, rng: np.random.Generator) -> Tensor:
+    coarse = torch.as_tensor(rng.normal(0, 0.15, (1, 1, 4, 4, 4)), dtype=torch.float32, device=image.device)
+    return F.interpolate(coarse, size=tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
+
+
+def _thick_slices(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Average over slices of 2 to 5 voxels along one axis, then interpolate back."""
+    axis, thickness = int(rng.integers(3)), int(rng.integers(2, 6))
+    size = [n if a != axis else max(1, n // thickness) for a, n in enumerate(image.shape)]
+    coarse = F.adaptive_avg_pool3d(image[None, None], size)
+    return F.interpolate(coarse, size=tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
+
+
+def _smooth(image: Tensor, deviation: float) -> Tensor:
+    """Gaussian blur of (X, Y, Z) with a kernel of 5 voxels an axis."""
+    offsets = torch.arange(-2, 3, device=image.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (offsets / deviation) ** 2)
+    kernel = kernel / kernel.sum()
+    result = image[None, None]
+    for axis in range(3):
+        shape, padding = [1, 1, 1, 1, 1], [0, 0, 0]
+        shape[2 + axis], padding[axis] = 5, 2
+        result = F.conv3d(result, kernel.view(shape), padding=padding)
+    return result[0, 0]
+
+
+def _shift_modality(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Misregistration: one modality moved by up to 2 voxels along each axis."""
+    index = int(rng.integers(len(images)))
+    moved = torch.roll(images[index], [int(s) for s in rng.integers(-2, 3, 3)], dims=(0, 1, 2))
+    return torch.cat([images[:index], moved[None], images[index + 1 :]])
+
+
+def _half_space(mask: Tensor, rng: np.random.Generator) -> Tensor:
+    """True on one side of a random plane through a random voxel of ``mask``."""
+    voxels = mask.nonzero()
+    origin = voxels[int(rng.integers(len(voxels)))].float()
+    normal = rng.normal(size=3)
+    axes = [torch.arange(n, device=mask.device, dtype=torch.float32) for n in mask.shape]
+    x, y, z = torch.meshgrid(*axes, indexing="ij")
+    return (
+        (x - origin[0]) * float(normal[0]) + (y - origin[1]) * float(normal[1]) + (z - origin[2]) * float(normal[2])
+    ) > 0

@@ -1,0 +1,298 @@
+"""What the commands do: segment, train, evaluate, info, simulate, demo.
+
+A `Command` is one function that adds its flags and one that runs it and returns an `Answer`. Imports stand inside them,
+because torch takes seconds to load and the command line's help should not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ProtoSegBrainLib.flags import add_flags, with_flags
+from ProtoSegBrainLib.labels import LABEL_CONVENTIONS, MODALITIES, MODALITY_NAMES, REGIONS
+
+if TYPE_CHECKING:
+    from ProtoSegBrainLib.case import Case
+    from ProtoSegBrainLib.evaluate import Summary
+    from ProtoSegBrainLib.prediction import Prediction
+
+FOUR_FILES = {role: MODALITY_NAMES[role].lower() for role in MODALITIES}  # t2f: flair
+DEMO_FOLDER = Path("protosegbrain-demo")
+
+Progress = Callable[[float, str], None]
+
+
+class Answer(NamedTuple):
+    """What a command says when done: to a program, and to a person (the same values, where there is no text)."""
+
+    values: dict[str, Any]
+    text: str | None = None
+
+
+class Command(NamedTuple):
+    """One word of the command line."""
+
+    summary: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], Answer]
+
+
+# -- segment -------------------------------------------------------------------------------------------------------
+
+
+def add_segment_flags(parser: argparse.ArgumentParser) -> None:
+    from ProtoSegBrainLib.predict import PredictConfig
+
+    parser.add_argument("--case", type=Path, help="folder of one case (BraTS names), or a 4-D file (MSD Task01)")
+    for role, name in FOUR_FILES.items():
+        parser.add_argument(f"--{name}", dest=role, type=Path, help=f"{MODALITY_NAMES[role]} file, instead of --case")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--model", type=Path, help="weights, .safetensors (default: the bundled ones)")
+    parser.add_argument("--labels", choices=tuple(LABEL_CONVENTIONS), default="brats2020", help="coding of the labels")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results of this case")
+    add_flags(parser, PredictConfig)
+
+
+def segment(options: argparse.Namespace) -> Answer:
+    from ProtoSegBrainLib.predict import PredictConfig, predict
+    from ProtoSegBrainLib.prediction import output_files, write_prediction
+    from ProtoSegBrainLib.weights import load_model
+
+    config = with_flags(PredictConfig(), options)
+    with progress_bar("Reading") as on_progress:
+        model = load_model(options.model)
+        case = _read_case(options)
+        output_files(case.case_id, options.out, overwrite=options.overwrite)
+        prediction = predict(case, model, config, on_progress)
+        on_progress(1.0, "Writing")
+        files = write_prediction(prediction, options.out, options.labels, options.overwrite)
+    values = {**_result(prediction), "labels": options.labels, "files": files}
+    return Answer(values, f"{_describe(values)}\n\nResults in {options.out}:\n{_lines(p.name for p in files.values())}")
+
+
+def _read_case(options: argparse.Namespace) -> Case:
+    from ProtoSegBrainLib.case import read_case, read_case_files
+
+    given = {role: path for role in FOUR_FILES if (path := getattr(options, role)) is not None}
+    if (options.case is None) == (not given):
+        raise ValueError("Give either --case, or the four files --flair --t1 --t1ce --t2.")
+    if options.case is not None:
+        return read_case(options.case)
+    missing = [f"--{name}" for role, name in FOUR_FILES.items() if role not in given]
+    if missing:
+        raise ValueError(f"All four modalities are needed; {' '.join(missing)} not given.")
+    return read_case_files(**given)
+
+
+# -- train ---------------------------------------------------------------------------------------------------------
+
+
+def add_train_flags(parser: argparse.ArgumentParser) -> None:
+    from ProtoSegBrainLib.model import PRESETS
+    from ProtoSegBrainLib.training import TrainConfig
+
+    parser.add_argument("--data", type=Path, required=True, help="folder with one folder per case, labels included")
+    parser.add_argument("--splits", type=Path, required=True, help='JSON file: {"folds": [[case ids], ...]}')
+    parser.add_argument("--fold", required=True, help="number of the fold that is held out, or all to hold out none")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run: model, log, curves, checkpoints")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="default", help="the network to start from")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    add_flags(parser, TrainConfig)
+
+
+def train(options: argparse.Namespace) -> Answer:
+    from ProtoSegBrainLib import training
+    from ProtoSegBrainLib.model import PRESETS
+
+    config = with_flags(training.TrainConfig(model=PRESETS[options.preset]), options)
+    with progress_bar("Preparing") as on_progress:
+        summary = training.train(
+            config,
+            options.data,
+            options.splits,
+            options.fold,
+            options.out,
+            resume=options.resume,
+            on_progress=on_progress,
+        )
+    return Answer({"out": options.out, **summary})
+
+
+# -- evaluate ------------------------------------------------------------------------------------------------------
+
+
+def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder with one folder per case, labels included")
+    parser.add_argument("--predictions", type=Path, required=True, help="folder with what segment wrote")
+    parser.add_argument("--out", type=Path, required=True, help="CSV file for the scores per case")
+
+
+def evaluate(options: argparse.Namespace) -> Answer:
+    from ProtoSegBrainLib import evaluate as evaluation
+
+    with progress_bar("Scoring") as on_progress:
+        summary = evaluation.evaluate(options.data, options.predictions, options.out, on_progress)
+    text = f"{_score_table(summary)}\n\nScores per case in {options.out}"
+    return Answer({"out": options.out, **asdict(summary)}, text)
+
+
+def _score_table(summary: Summary) -> str:
+    """Dice and HD95 of each region, one block per group of cases."""
+    lines = [f"{summary.n_cases} cases scored, {len(summary.missing)} without a prediction. {summary.convention}"]
+    for group, regions in summary.groups.items():
+        lines += ["", f"{group:12s}    n   Dice mean  median      sd   HD95 mean  median      sd (mm)"]
+        for region, scores in regions.items():
+            dice, hd95 = scores.metrics["dice"], scores.metrics["hausdorff95_mm"]
+            lines.append(
+                f"  {region:10s} {scores.n:4d}   {dice.mean:9.3f} {dice.median:7.3f} {dice.sd:7.3f}"
+                f"   {hd95.mean:9.2f} {hd95.median:7.2f} {hd95.sd:7.2f}"
+            )
+    return "\n".join(lines)
+
+
+# -- info ----------------------------------------------------------------------------------------------------------
+
+
+def add_info_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, help="weights, .safetensors (default: the bundled ones)")
+
+
+def info(options: argparse.Namespace) -> Answer:
+    from ProtoSegBrainLib.weights import load_model
+
+    _, card = load_model(options.model)
+    values = card.to_dict()
+    lines = [f"{name}: {values[name]}" for name in ("name", "intended_use", "identity", "calibration", "metrics")]
+    lines += ["", "Prototypes:"]
+    lines += [f"{p.index:4d}  {p.class_name:10s}  {p.case_id:28s}  at {p.position_mm} mm" for p in card.prototypes]
+    return Answer(values, "\n".join(lines))
+
+
+# -- simulate and demo ---------------------------------------------------------------------------------------------
+
+
+def add_simulate_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="folder in which the case's folder is made")
+    parser.add_argument("--seed", type=int, default=1, help="number that decides the case (default: 1)")
+
+
+def simulate(options: argparse.Namespace) -> Answer:
+    from ProtoSegBrainLib.simulate import simulate_case, write_case
+
+    case = simulate_case(options.seed)
+    folder = write_case(case, options.out)
+    values = {"case_id": case.case_id, "folder": folder, "simulated": True}
+    return Answer(values, f"Simulated case {case.case_id}, no patient, in {folder}")
+
+
+def add_demo_flags(parser: argparse.ArgumentParser) -> None:
+    from ProtoSegBrainLib.predict import PredictConfig
+
+    parser.add_argument(
+        "--out", type=Path, default=DEMO_FOLDER, help=f"folder for case and results (default: {DEMO_FOLDER})"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="number that decides the case (default: 1)")
+    parser.add_argument("--model", type=Path, help="weights, .safetensors (default: the bundled ones)")
+    add_flags(parser, PredictConfig)
+
+
+def demo(options: argparse.Namespace) -> Answer:
+    from ProtoSegBrainLib.picture import draw_prediction
+    from ProtoSegBrainLib.predict import PredictConfig, predict
+    from ProtoSegBrainLib.prediction import write_prediction
+    from ProtoSegBrainLib.simulate import simulate_case, write_case
+    from ProtoSegBrainLib.weights import load_model
+
+    config = with_flags(PredictConfig(), options)
+    with progress_bar("Simulating a case") as on_progress:
+        model = load_model(options.model)
+        case = simulate_case(options.seed)
+        truth = np.asarray(case.label)
+        folder = options.out / case.case_id
+        if not (folder / f"{case.case_id}_seg.nii.gz").exists():  # the last file written; a second demo finds it there
+            write_case(case, options.out)
+        prediction = predict(replace(case, label=None), model, config, _part(on_progress, 0.3, 0.9))
+        on_progress(0.9, "Writing")
+        files = write_prediction(prediction, options.out / "results", overwrite=True)
+        picture = draw_prediction(case, prediction, options.out / "results" / f"{case.case_id}_picture.png")
+    values = {
+        **_result(prediction),
+        "simulated": True,
+        "dice": _dice(prediction.label, truth),
+        "case_folder": folder,
+        "files": {**files, "picture": picture},
+    }
+    where = _lines((folder, *values["files"].values()))
+    return Answer(values, f"{_describe(values)}\n\nThe case is simulated, no patient. It and the results:\n{where}")
+
+
+def _dice(label: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    from ProtoSegBrainLib.metrics import dice
+
+    return {name: float(dice(np.isin(label, members), np.isin(truth, members))) for name, members in REGIONS.items()}
+
+
+# -- saying it -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def progress_bar(start: str) -> Iterator[Progress]:
+    """A bar on standard error with the time left; yields the `on_progress(fraction, message)` that moves it."""
+    from tqdm import tqdm
+
+    layout = "{desc:<44.44} {percentage:3.0f}%|{bar:24}| {elapsed}<{remaining}"
+    with tqdm(total=1.0, file=sys.stderr, desc=start, bar_format=layout, disable=not is_first_process()) as bar:
+
+        def on_progress(fraction: float, message: str) -> None:
+            bar.set_description_str(message, refresh=False)
+            bar.update(fraction - bar.n)
+            bar.refresh()
+
+        yield on_progress
+
+
+def _part(on_progress: Progress, start: float, stop: float) -> Progress:
+    return lambda fraction, message: on_progress(start + fraction * (stop - start), message)
+
+
+def is_first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"  # torchrun numbers the processes of one training
+
+
+def _result(prediction: Prediction) -> dict[str, Any]:
+    """The part of a prediction that fits into a few lines."""
+    names = ("case_id", "volumes_ml", "model", "device", "timings_s", "warnings")
+    return {name: getattr(prediction, name) for name in names}
+
+
+def _describe(values: Mapping[str, Any]) -> str:
+    seconds = sum(values["timings_s"].values())
+    lines = [f"{values['case_id']}: {seconds:.1f} s on {values['device']}, model {values['model']['name']}", ""]
+    dices = values.get("dice", {})
+    for name, volume in values["volumes_ml"].items():
+        dice = f"   Dice {dices[name]:.3f} against the simulated truth" if name in dices else ""
+        lines.append(f"  {name:4s} {volume:8.2f} ml{dice}")
+    return "\n".join([*lines, *(f"Warning: {sentence}" for sentence in values["warnings"])])
+
+
+def _lines(items: Iterable[object]) -> str:
+    return "\n".join(f"  {item}" for item in items)
+
+
+COMMANDS = {
+    "segment": Command("Segment one case.", add_segment_flags, segment),
+    "train": Command("Train the network on labelled cases.", add_train_flags, train),
+    "evaluate": Command("Score predictions against the experts' labels.", add_evaluate_flags, evaluate),
+    "info": Command("Show the card of a model: origin, prototypes, scores.", add_info_flags, info),
+    "simulate": Command("Make a simulated case: four modalities and labels.", add_simulate_flags, simulate),
+    "demo": Command("Simulate a case, segment it, show what came out.", add_demo_flags, demo),
+}

@@ -1,0 +1,96 @@
+"""Command-line flags made from the fields of a config dataclass, and back.
+
+A field `tile: int | None` becomes `--tile INT`, `tta: bool` becomes `--tta/--no-tta`, `widths: tuple[int, ...]` becomes
+`--widths INT INT ...`, `similarity: Literal["log", "cosine"]` takes one of both. A field that is a dataclass itself
+gives a group of flags with its name in front: `--loss-dice`. The help text is the field's metadata "help".
+"""
+
+from __future__ import annotations
+
+import argparse
+import types
+from collections.abc import Collection
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Config = TypeVar("Config")
+
+
+def add_flags(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    config_class: type,
+    *,
+    skip: Collection[str] = (),
+    prefix: str = "",
+) -> None:
+    """Adds one flag per field. Flags that are not given leave no trace, so that they override nothing.
+
+    Args:
+        parser: Where to add them.
+        config_class: A dataclass whose fields are bool, int, float, str, Literal, tuples of them, optional, or
+            dataclasses of such fields.
+        skip: Names of fields that get no flag.
+        prefix: Dotted path of `config_class` in the outermost config.
+
+    Raises:
+        TypeError: A field's type has no flag.
+    """
+    hints = get_type_hints(config_class)
+    for field in fields(config_class):
+        if field.name in skip:
+            continue
+        path, kind = prefix + field.name, _without_none(hints[field.name])
+        if is_dataclass(kind):
+            title = f"{path.replace('.', ' ')} options"
+            add_flags(parser.add_argument_group(title), kind, prefix=f"{path}.")  # type: ignore[arg-type]
+        else:
+            flag = "--" + path.replace(".", "-").replace("_", "-")
+            parser.add_argument(flag, dest=path, default=argparse.SUPPRESS, help=_help(field), **_parsing(kind, path))
+
+
+def with_flags(config: Config, options: argparse.Namespace, prefix: str = "") -> Config:
+    """A copy of `config` in which the flags that were given replace its values."""
+    given = vars(options)
+    changes: dict[str, Any] = {}
+    for field in fields(config):  # type: ignore[arg-type]
+        path, value = prefix + field.name, getattr(config, field.name)
+        if is_dataclass(value):
+            changes[field.name] = with_flags(value, options, f"{path}.")
+        elif path in given:
+            changes[field.name] = tuple(given[path]) if isinstance(given[path], list) else given[path]
+    return replace(config, **changes)  # type: ignore[type-var]
+
+
+def _parsing(kind: Any, path: str) -> dict[str, Any]:
+    """What argparse must know to read a value of type `kind`."""
+    if kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if kind in (int, float, str):
+        return {"type": kind, "metavar": kind.__name__.upper()}
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind)}
+    if get_origin(kind) is tuple and all(member in (int, float, str, Ellipsis) for member in get_args(kind)):
+        member, *others = get_args(kind)
+        return {
+            "type": member,
+            "metavar": member.__name__.upper(),
+            "nargs": "*" if Ellipsis in others else 1 + len(others),
+        }
+    raise TypeError(f"The field {path} has type {kind}, for which there is no flag.")
+
+
+def _without_none(kind: Any) -> Any:
+    """`int` for `int | None`, anything else as it is."""
+    if get_origin(kind) in (Union, types.UnionType):
+        kinds = [member for member in get_args(kind) if member is not type(None)]
+        return kinds[0] if len(kinds) == 1 else kind
+    return kind
+
+
+def _help(field: Field[Any]) -> str:
+    default = field.default_factory() if field.default_factory is not MISSING else field.default
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    text = field.metadata.get("help", "")
+    if shown not in (None, "", MISSING):
+        text = f"{text} (default: {shown})"
+    return text.strip().replace("%", "%%")

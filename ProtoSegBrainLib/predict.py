@@ -1,0 +1,262 @@
+"""From a ``Case`` to a ``Prediction``: prepare, run the network, calibrate, map back to the case's grid.
+
+The whole brain goes through the network in one window. Logits stay on the prototype grid, where they equal
+``last_layer(similarities)``; they are divided by the temperatures and upsampled inside the brain crop only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ProtoSegBrainLib.case import Case
+from ProtoSegBrainLib.inference import Attempt, Device, Precision, is_out_of_memory, plan, run_network
+from ProtoSegBrainLib.labels import CLASSES
+from ProtoSegBrainLib.model import ProtoSegNet, fuse_for_inference, upsample
+from ProtoSegBrainLib.prediction import Prediction, volumes_ml
+from ProtoSegBrainLib.preprocess import NetworkInput, prepare, to_reference
+from ProtoSegBrainLib.weights import ModelCard, load_model
+
+logger = logging.getLogger(__name__)
+
+NCR, ET = CLASSES.index("NCR"), CLASSES.index("ET")
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """How a prediction is computed; none of it changes what is returned."""
+
+    device: Device = field(default="auto", metadata={"help": "where to compute; auto takes a GPU where there is one"})
+    precision: Precision = field(
+        default="auto", metadata={"help": "of the convolutions; auto takes half precision where the processor has it"}
+    )
+    tta: bool = field(default=False, metadata={"help": "average with the prediction of the left-right flipped brain"})
+    tile: int | None = field(
+        default=None, metadata={"help": "edge in voxels of the tiles; default: the whole brain in one window"}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run, naming the field."""
+        for name, allowed in (("device", get_args(Device)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
+        if self.tile is not None and self.tile < 1:
+            raise ValueError(f"tile must be at least 1 voxel, not {self.tile}.")
+
+
+def predict(
+    case: Case,
+    model: tuple[ProtoSegNet, ModelCard] | None = None,
+    config: PredictConfig | None = None,
+    on_progress: Progress | None = None,
+) -> Prediction:
+    """Segment one case.
+
+    Args:
+        case: Four images on one grid, skull-stripped.
+        model: Network and card as ``load_model`` gives them (left untouched); None takes the bundled weights.
+        config: How to compute it.
+        on_progress: Called with a fraction from 0 to 1 and what is being done.
+
+    Raises:
+        ValueError: The case is empty, or the device is not there.
+        MemoryError: Not even tiles on the CPU fit into memory.
+    """
+    config = config or PredictConfig()
+    progress = on_progress or _silent
+    attempts = plan(config.device, config.precision, config.tile)  # an absent device is refused before any work
+    network, card = model or load_model(None, "cpu")
+    clock = _Clock()
+
+    progress(0.0, "Preparing the images")
+    network_input = prepare(case)
+    clock.lap("prepare")
+
+    progress(0.3, "Running the network")
+    similarities, tumour, used, warnings = _run_first_that_fits(
+        attempts, network, network_input, card.calibration.temperature, config.tta
+    )
+    clock.lap("network")
+
+    progress(0.8, "Mapping the result back to the input's grid")
+    label, probabilities = on_reference(tumour, network_input)
+    label, sentences = remove_small_enhancement(label, case.affine, card.calibration.minimum_et_ml)
+    clock.lap("to_reference")
+    progress(1.0, "Done")
+    return Prediction(
+        case_id=case.case_id,
+        label=label,
+        probabilities=probabilities,
+        similarities=similarities,
+        similarity_affine=prototype_affine(network_input.affine, network.prototype_stride),
+        affine=case.affine,
+        volumes_ml=volumes_ml(label, case.affine),
+        model=_identity(network, card),
+        device=used.name,
+        timings_s=clock.timings_s,
+        warnings=(*case.warnings, *warnings, *sentences),
+    )
+
+
+def prototype_affine(affine: np.ndarray, stride: int) -> np.ndarray:
+    """Affine of the prototype grid: its voxel k covers the input voxels stride*k to stride*k + stride - 1."""
+    steps = np.diag([stride, stride, stride, 1.0])
+    steps[:3, 3] = (stride - 1) / 2
+    return affine @ steps
+
+
+def on_reference(tumour: np.ndarray, network_input: NetworkInput) -> tuple[np.ndarray, np.ndarray]:
+    """Label and probabilities on the case's grid.
+
+    Args:
+        tumour: (3, X, Y, Z) float32, probabilities of NCR, ED, ET on the network's grid.
+        network_input: Where they come from.
+
+    Returns:
+        label: uint8 class indices, the most probable class (the first of equals).
+        probabilities: (4, ...) float32; background is what the others leave, hence exactly 1 outside the brain crop.
+    """
+    shape = network_input.reference_shape
+    # Both lie in memory as in a file, i fastest: made, mapped and written without turning the axes round.
+    probabilities = np.zeros((len(CLASSES), *reversed(shape)), np.float32).transpose(0, 3, 2, 1)
+    label = np.zeros(shape[::-1], np.uint8).transpose()
+
+    def place(index: int) -> None:
+        probabilities[index] = to_reference(tumour[index - 1], network_input, order=1)
+
+    with ThreadPoolExecutor(len(tumour)) as pool:
+        list(pool.map(place, range(1, len(CLASSES))))
+    probabilities[0] = 1
+    box = _box_on_reference(network_input)
+    inside = probabilities[:, box[0], box[1], box[2]]
+    np.maximum(1 - inside[1:].sum(axis=0), 0, out=inside[0])
+    label[box] = _most_probable(inside)
+    return label, probabilities
+
+
+def remove_small_enhancement(
+    label: np.ndarray, affine: np.ndarray, minimum_et_ml: float
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """ET of less than ``minimum_et_ml`` in all becomes NCR; returns the label and a sentence if that happened.
+
+    A few stray voxels of enhancement in a low-grade tumour are nearly always wrong; most challenge entries do this.
+    """
+    volume = volumes_ml(label, affine)["ET"]
+    if not 0 < volume < minimum_et_ml:
+        return label, ()
+    sentence = (
+        f"Enhancing tumour of {volume:.2f} ml in all is below the minimum of {minimum_et_ml:g} ml that this model was "
+        "calibrated for; it was relabelled as necrotic / non-enhancing core. The probabilities are left as they were."
+    )
+    return np.where(label == ET, np.uint8(NCR), label), (sentence,)
+
+
+def _run_first_that_fits(
+    attempts: list[Attempt],
+    network: ProtoSegNet,
+    network_input: NetworkInput,
+    temperature: tuple[float, ...],
+    tta: bool,
+) -> tuple[np.ndarray, np.ndarray, Attempt, list[str]]:
+    """Similarities and tumour probabilities of the first attempt that does not run out of memory."""
+    warnings: list[str] = []
+    for attempt, following in itertools.zip_longest(attempts, attempts[1:]):
+        try:
+            similarities, tumour = _run(attempt, network, network_input, temperature, tta)
+        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if not is_out_of_memory(error):
+                raise
+            if following is None:
+                raise MemoryError(
+                    f"Case {network_input.case_id}: out of memory with {attempt}, which needs the least. "
+                    "Close other programs, or use a machine with more memory."
+                ) from error
+        else:
+            return similarities, tumour, attempt, warnings
+        # Out here the traceback, and with it the tensors of the failed attempt, is gone.
+        warnings.append(f"Out of memory on {attempt}; the network was run on {following} instead.")
+        logger.warning(warnings[-1])
+        if attempt.device.type == "cuda":
+            torch.cuda.empty_cache()
+    raise ValueError("No attempt was given.")
+
+
+@torch.inference_mode()
+def _run(
+    attempt: Attempt,
+    network: ProtoSegNet,
+    network_input: NetworkInput,
+    temperature: tuple[float, ...],
+    tta: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Similarities (P, x, y, z) and probabilities of NCR, ED, ET (3, X, Y, Z) on the network's grid."""
+    fused = fuse_for_inference(network).to(attempt.device)
+    images = torch.from_numpy(network_input.images).to(attempt.device)
+    similarities, logits = run_network(fused, images, attempt.precision, tile=attempt.tile, tta=tta)
+    scaled = logits / torch.tensor(temperature, device=logits.device).reshape(-1, 1, 1, 1)
+    # From here on z, y, x: the order of the files, see ``on_reference``.
+    scaled = scaled.permute(0, 3, 2, 1)[None].contiguous()
+    z, y, x = reversed(images.shape[1:])
+    whole = upsample(scaled, [n * network.prototype_stride for n in scaled.shape[2:]])[0]
+    tumour = whole.softmax(dim=0)[1:, :z, :y, :x]
+    tumour *= torch.from_numpy(network_input.brain).to(attempt.device).permute(2, 1, 0)
+    return _to_numpy(similarities.permute(0, 3, 2, 1)), _to_numpy(tumour)
+
+
+def _identity(network: ProtoSegNet, card: ModelCard) -> dict[str, Any]:
+    """What a result says of the model it comes from."""
+    prototype_class = [CLASSES[index] for index in network.prototype_class]
+    return {"name": card.name, "identity": card.identity, "prototype_class": prototype_class}
+
+
+def _to_numpy(array: Tensor) -> np.ndarray:
+    """(C, z, y, x) -> (C, x, y, z), with x fastest in memory."""
+    return array.contiguous().cpu().numpy().transpose(0, 3, 2, 1)
+
+
+def _box_on_reference(network_input: NetworkInput) -> tuple[slice, ...]:
+    """The part of the case's grid that the network's grid can reach, with one voxel to spare."""
+    ends = [(-1, n) for n in network_input.brain.shape]
+    corners = np.array([[*corner, 1] for corner in itertools.product(*ends)]).T
+    index = (np.linalg.inv(network_input.reference_affine) @ network_input.affine @ corners)[:3]
+    low, high = np.floor(index.min(axis=1)).astype(int), np.ceil(index.max(axis=1)).astype(int)
+    sizes = network_input.reference_shape
+    return tuple(slice(max(0, a), min(n, b + 1)) for a, b, n in zip(low, high, sizes, strict=True))
+
+
+def _most_probable(probabilities: np.ndarray) -> np.ndarray:
+    """Class index of the largest of (K, ...), as ``argmax(axis=0)`` but faster over few classes."""
+    best = probabilities[0].copy(order="K")
+    label = np.zeros_like(best, np.uint8)
+    for index, probability in enumerate(probabilities[1:], start=1):
+        np.copyto(label, index, where=probability > best)
+        np.maximum(best, probability, out=best)
+    return label
+
+
+def _silent(fraction: float, message: str) -> None:
+    """Nobody listens to the progress."""
+
+
+class _Clock:
+    """Seconds of each stage since the one before."""
+
+    def __init__(self) -> None:
+        self.timings_s: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.timings_s[stage] = round(now - self._last, 4)
+        self._last = now

@@ -1,0 +1,242 @@
+"""The result for one case, in memory (``Prediction``) and as files; needs no torch.
+
+The four files of a case:
+
+``<case_id>_seg.nii.gz``
+    Classes in the chosen label coding, uint8, on the exact grid of the reference input.
+``<case_id>_prob.nii.gz``
+    Calibrated probabilities of background, NCR, ED, ET on the same grid. Stored as uint16 with ``scl_slope`` 1/65535:
+    half the size of float32 and 1.5e-5 from it at most, so the four still sum to one within 3e-5.
+``<case_id>_sim.nii.gz``
+    One channel per prototype, float32 and unrounded, on the prototypes' own grid with that grid's own affine:
+    ``weight @ similarities + bias`` gives the network's logits.
+``<case_id>_prediction.json``
+    Volumes, model, device, timings, warnings, label coding. Moved into place last: where it lies, the rest is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ProtoSegBrainLib.case import decode_label, encode_label
+from ProtoSegBrainLib.labels import CLASSES, LABEL_CONVENTIONS, REGIONS
+from ProtoSegBrainLib.volume import Volume, read_volume, write_volume
+
+RESEARCH_USE = "For research use only. Not a medical device; not for diagnosis or treatment."
+PROBABILITY_SLOPE = 1 / 65535
+ENDINGS = {"seg": "_seg.nii.gz", "prob": "_prob.nii.gz", "sim": "_sim.nii.gz", "prediction": "_prediction.json"}
+SUMMARY_KEYS = {"case_id", "files", "label_coding", "volumes_ml", "model", "device", "timings_s", "warnings"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was predicted for one case.
+
+    Attributes:
+        case_id: Of the case.
+        label: (X, Y, Z) uint8 class indices on the case's grid.
+        probabilities: (4, X, Y, Z) float32, calibrated, on the case's grid; background is 1 outside the brain.
+        similarities: (P, x, y, z) float32 on the prototype grid; the logits are linear in them.
+        similarity_affine: 4x4, voxel of ``similarities`` -> RAS mm.
+        affine: 4x4, voxel of ``label`` -> RAS mm.
+        volumes_ml: Volume of NCR, ED, ET and of the regions WT, TC, ET, in ml.
+        model: Name, version and identity of the weights, and the class of each prototype.
+        device: Where and in which precision the network ran, for example "cpu bfloat16".
+        timings_s: Seconds per stage, in order.
+        warnings: Plain sentences a user should read.
+    """
+
+    case_id: str
+    label: np.ndarray
+    probabilities: np.ndarray
+    similarities: np.ndarray
+    similarity_affine: np.ndarray
+    affine: np.ndarray
+    volumes_ml: dict[str, float]
+    model: dict[str, Any]
+    device: str
+    timings_s: dict[str, float]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the case comes from our own simulator (its ``case_id`` says so)."""
+        return self.case_id.startswith("simulated")
+
+
+def volumes_ml(label: np.ndarray, affine: np.ndarray) -> dict[str, float]:
+    """Volume in ml of each tumour class and region of a label map of class indices."""
+    voxel_ml = abs(float(np.linalg.det(np.asarray(affine)[:3, :3]))) / 1000
+    counts = [int(np.count_nonzero(label == index)) for index in range(len(CLASSES))]
+    members = {name: (index,) for index, name in enumerate(CLASSES) if index} | REGIONS
+    return {name: round(sum(counts[index] for index in indices) * voxel_ml, 4) for name, indices in members.items()}
+
+
+def output_files(case_id: str, out_dir: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+    """Paths of the four files of a case, before they are written.
+
+    Call it before the computation, so that a refusal costs nothing.
+
+    Raises:
+        FileExistsError: One of the files is there already and ``overwrite`` is False, or ``out_dir`` is a file.
+        ValueError: ``case_id`` cannot be a file name.
+    """
+    out_dir = Path(out_dir)
+    if not case_id or Path(case_id).name != case_id:
+        raise ValueError(f"A case_id names the output files; expected a plain name, got {case_id!r}.")
+    if out_dir.exists() and not out_dir.is_dir():
+        raise FileExistsError(f"The output folder {out_dir} is a file; name a folder.")
+    files = {kind: out_dir / f"{case_id}{ending}" for kind, ending in ENDINGS.items()}
+    present = sorted(path.name for path in files.values() if path.exists())
+    if present and not overwrite:
+        raise FileExistsError(
+            f"The output folder {out_dir} already holds results of case {case_id} ({', '.join(present)}). "
+            "Choose another folder, or overwrite them (--overwrite)."
+        )
+    return files
+
+
+def write_prediction(
+    prediction: Prediction,
+    out_dir: str | Path,
+    label_convention: str = "brats2020",
+    overwrite: bool = False,
+) -> dict[str, Path]:
+    """Write the four files of a prediction, all or none; returns their paths by kind (seg, prob, sim, prediction).
+
+    They are written in parallel into a temporary folder inside ``out_dir`` and moved when all are complete.
+
+    Raises:
+        FileExistsError: See ``output_files``.
+        ValueError: Unknown ``label_convention``.
+    """
+    files = output_files(prediction.case_id, out_dir, overwrite=overwrite)
+    if label_convention not in LABEL_CONVENTIONS:
+        raise ValueError(f"Label coding: expected one of {', '.join(LABEL_CONVENTIONS)}; got {label_convention!r}.")
+    out_dir = Path(out_dir)
+    created = not out_dir.exists()
+    out_dir.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".writing_", dir=out_dir))
+    try:
+        start = time.perf_counter()
+        _write_volumes(prediction, {kind: temporary / path.name for kind, path in files.items()}, label_convention)
+        timings = {**prediction.timings_s, "write": time.perf_counter() - start}
+        summary = _summary(replace(prediction, timings_s=timings), label_convention, files)
+        (temporary / files["prediction"].name).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        files["prediction"].unlink(missing_ok=True)  # of an older result that is about to be replaced
+        for path in files.values():
+            os.replace(temporary / path.name, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if created and not any(out_dir.iterdir()):
+            out_dir.rmdir()
+    return files
+
+
+def read_prediction(folder: str | Path, case_id: str | None = None) -> Prediction:
+    """Read back what ``write_prediction`` wrote; the label is decoded to class indices.
+
+    Args:
+        folder: Where the files lie.
+        case_id: Which case, where the folder holds several.
+
+    Raises:
+        FileNotFoundError: No result there, or a file of it is missing.
+        ValueError: Several results and no ``case_id``, or a file that is not ours.
+    """
+    path = _find_summary(Path(folder), case_id)
+    summary = _read_summary(path)
+    names = {kind: path.parent / name for kind, name in summary["files"].items()}
+    with ThreadPoolExecutor(3) as pool:
+        seg, prob, sim = pool.map(read_volume, (names["seg"], names["prob"], names["sim"]))
+    convention = summary["label_coding"]["convention"]
+    return Prediction(
+        case_id=summary["case_id"],
+        label=decode_label(seg.array, convention)[0],
+        probabilities=_channels_first(prob.array),
+        similarities=_channels_first(sim.array),
+        similarity_affine=sim.affine,
+        affine=seg.affine,
+        volumes_ml=summary["volumes_ml"],
+        model=summary["model"],
+        device=summary["device"],
+        timings_s=summary["timings_s"],
+        warnings=tuple(summary["warnings"]),
+    )
+
+
+def _write_volumes(prediction: Prediction, files: dict[str, Path], label_convention: str) -> None:
+    """The three images, each in its own thread: compression, which takes longest, runs in parallel."""
+    description = f"ProtoSegBrain{' simulated' * prediction.simulated}, research use only"
+
+    def segmentation() -> None:
+        volume = Volume(encode_label(prediction.label, label_convention), prediction.affine)
+        write_volume(files["seg"], volume, description=description)
+
+    def probabilities() -> None:
+        stored = np.empty_like(prediction.probabilities, np.uint16)
+        for target, probability in zip(stored, prediction.probabilities, strict=True):
+            target[...] = probability * np.float32(1 / PROBABILITY_SLOPE) + np.float32(0.5)
+        volume = Volume(np.moveaxis(stored, 0, -1), prediction.affine)
+        write_volume(files["prob"], volume, description=description, slope=PROBABILITY_SLOPE)
+
+    def similarities() -> None:
+        volume = Volume(np.moveaxis(prediction.similarities, 0, -1), prediction.similarity_affine)
+        write_volume(files["sim"], volume, description=description)
+
+    with ThreadPoolExecutor(3) as pool:
+        for written in [pool.submit(job) for job in (probabilities, similarities, segmentation)]:
+            written.result()
+
+
+def _summary(prediction: Prediction, label_convention: str, files: dict[str, Path]) -> dict[str, Any]:
+    """What the JSON file says."""
+    values = {str(value): CLASSES[index] for value, index in LABEL_CONVENTIONS[label_convention].items()}
+    return {
+        "case_id": prediction.case_id,
+        "statement": RESEARCH_USE,
+        "simulated": prediction.simulated,
+        "volumes_ml": prediction.volumes_ml,
+        "warnings": list(prediction.warnings),
+        "label_coding": {"convention": label_convention, "values": values},
+        "model": prediction.model,
+        "device": prediction.device,
+        "timings_s": {stage: round(seconds, 4) for stage, seconds in prediction.timings_s.items()},
+        "files": {kind: path.name for kind, path in files.items() if kind != "prediction"},
+    }
+
+
+def _find_summary(folder: Path, case_id: str | None) -> Path:
+    pattern = f"{case_id or '*'}{ENDINGS['prediction']}"
+    found = sorted(folder.glob(pattern)) if folder.is_dir() else []
+    if not found:
+        raise FileNotFoundError(f"There is no result {pattern} in {folder}.")
+    if len(found) > 1:
+        raise ValueError(f"{folder} holds results of {len(found)} cases ({found[0].name}, ...); name a case_id.")
+    return found[0]
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        missing = SUMMARY_KEYS - set(summary)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a prediction of ProtoSegBrain: {error}") from error
+    if missing:
+        raise ValueError(f"{path} is not a prediction of ProtoSegBrain: it lacks {', '.join(sorted(missing))}.")
+    return summary
+
+
+def _channels_first(array: np.ndarray) -> np.ndarray:
+    """(X, Y, Z, C) -> (C, X, Y, Z); a single channel has lost its axis in the file."""
+    return array[None] if array.ndim == 3 else np.moveaxis(array, -1, 0)

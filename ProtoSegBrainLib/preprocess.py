@@ -1,0 +1,144 @@
+"""From a ``Case`` to what the network sees, and back: the same code for training and inference.
+
+``prepare``: closest RAS axes, 1 mm voxels, brain crop, z-score inside the brain. ``to_reference`` maps an array on
+the network's grid back to the case's exact grid.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ProtoSegBrainLib.case import Case
+from ProtoSegBrainLib.volume import Volume, canonical, resample
+
+SPACING_MM = 1.0
+# Grids this close to 1 mm are taken as they are: resampling would blur more than it corrects.
+SPACING_TOLERANCE_MM = 0.02
+MARGIN_VOXELS = 2
+# The brightest voxels (vessels, artefacts) differ between scanners and file formats; they are clipped before the
+# mean and standard deviation are taken.
+CLIP_PERCENTILE = 99.9
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """A case on the network's grid.
+
+    Attributes:
+        case_id: Of the case.
+        images: (4, X, Y, Z) float32, z-scored inside the brain, 0 outside it, RAS axes, 1 mm.
+        affine: 4x4, voxel of ``images`` -> RAS mm.
+        brain: (X, Y, Z) bool, True where any modality is not zero.
+        label: (X, Y, Z) uint8 classes, or None.
+        reference_shape: Shape of the case's grid.
+        reference_affine: Affine of the case's grid.
+    """
+
+    case_id: str
+    images: np.ndarray
+    affine: np.ndarray
+    brain: np.ndarray
+    label: np.ndarray | None
+    reference_shape: tuple[int, int, int]
+    reference_affine: np.ndarray
+
+
+def prepare(case: Case) -> NetworkInput:
+    """Bring a case to RAS axes and 1 mm, crop to the brain and z-score each modality inside it.
+
+    Raises:
+        ValueError: The case has no voxel that is not zero.
+    """
+    modalities, label, affine = _to_network_grid(case)
+    brain = _any_signal(modalities)
+    if not brain.any():
+        raise ValueError(f"Case {case.case_id}: every voxel is zero; a brain was expected.")
+    corner, end = _bounding_box(brain)
+    box = tuple(slice(low, high) for low, high in zip(corner, end, strict=True))
+    # Only the crop is copied, in C order; the modalities themselves are views of the case's memory.
+    images = np.zeros((len(modalities), *(high - low for low, high in zip(corner, end, strict=True))), np.float32)
+    with ThreadPoolExecutor(len(modalities)) as pool:
+        list(pool.map(lambda image, out: _z_score(image[box], out), modalities, images))
+    brain = np.ascontiguousarray(brain[box])
+    label = None if label is None else np.ascontiguousarray(label[box])
+    nx, ny, nz = case.images.shape[1:]
+    return NetworkInput(case.case_id, images, affine @ _translation(corner), brain, label, (nx, ny, nz), case.affine)
+
+
+def to_reference(array: np.ndarray, network_input: NetworkInput, order: int) -> np.ndarray:
+    """Map (X, Y, Z) or (C, X, Y, Z) from the network's grid to the case's grid; 0 outside the brain crop.
+
+    Args:
+        array: On the grid of ``network_input``.
+        network_input: Where the array comes from.
+        order: 1 linear, 0 nearest.
+    """
+    if array.ndim == 4:
+        return np.stack([to_reference(channel, network_input, order) for channel in array])
+    volume = Volume(array, network_input.affine)
+    return resample(volume, network_input.reference_shape, network_input.reference_affine, order).array
+
+
+def _to_network_grid(case: Case) -> tuple[list[np.ndarray], np.ndarray | None, np.ndarray]:
+    """Modalities, label and affine with RAS axes and 1 mm voxels; views where the case has these voxels."""
+    volumes = [canonical(Volume(image, case.affine)) for image in case.images]
+    label = None if case.label is None else canonical(Volume(case.label, case.affine))
+    first = volumes[0]
+    if np.abs(np.asarray(first.spacing_mm) - SPACING_MM).max() > SPACING_TOLERANCE_MM:
+        shape, affine = _isotropic_grid(first)
+        with ThreadPoolExecutor(len(volumes)) as pool:
+            volumes = list(pool.map(lambda volume: resample(volume, shape, affine, order=1), volumes))
+        label = None if label is None else resample(label, shape, affine, order=0)
+    return [volume.array for volume in volumes], None if label is None else label.array, volumes[0].affine
+
+
+def _any_signal(modalities: list[np.ndarray]) -> np.ndarray:
+    """True where any modality is not zero; laid out in memory as the modalities are, which keeps it fast."""
+    signal = modalities[0] != 0
+    for image in modalities[1:]:
+        signal |= image != 0
+    return signal
+
+
+def _isotropic_grid(volume: Volume) -> tuple[tuple[int, int, int], np.ndarray]:
+    """The 1 mm grid over the same box: outer faces, not centres, of the first voxels coincide."""
+    factors = np.asarray(volume.spacing_mm) / SPACING_MM
+    nx, ny, nz = (max(1, int(np.ceil(n * f - 1e-3))) for n, f in zip(volume.array.shape, factors, strict=True))
+    steps = np.diag([*(1 / factors), 1.0])
+    steps[:3, 3] = (1 / factors - 1) / 2
+    return (nx, ny, nz), volume.affine @ steps
+
+
+def _bounding_box(brain: np.ndarray) -> tuple[list[int], list[int]]:
+    corner, end = [], []
+    for axis in range(3):
+        inside = np.flatnonzero(brain.any(axis=tuple(a for a in range(3) if a != axis)))
+        corner.append(max(0, int(inside[0]) - MARGIN_VOXELS))
+        end.append(min(brain.shape[axis], int(inside[-1]) + 1 + MARGIN_VOXELS))
+    return corner, end
+
+
+def _translation(corner: list[int]) -> np.ndarray:
+    shift = np.eye(4)
+    shift[:3, 3] = corner
+    return shift
+
+
+def _z_score(image: np.ndarray, out: np.ndarray) -> None:
+    """Write ``image`` with zero mean and unit deviation over its own voxels to ``out``, which is zero elsewhere.
+
+    The statistics use voxels that are not zero (fields of view differ between modalities); voxels without signal
+    inside the brain stay 0, the mean, so that they speak for nothing. A constant image becomes 0.
+    """
+    image = np.ascontiguousarray(image)
+    own = image != 0
+    values = image[own]
+    if values.size == 0:
+        return
+    # Every 7th voxel gives the percentile to well within the noise, in a tenth of the time.
+    values = np.minimum(values, np.percentile(values[::7], CLIP_PERCENTILE))
+    mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    out[own] = (values - mean) / max(deviation, 1e-6)

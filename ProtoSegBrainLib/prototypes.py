@@ -1,0 +1,227 @@
+"""Prototypes from data: k-means initialisation, projection onto real training patches, re-fit of the last layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.cluster.vq import kmeans2
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from ProtoSegBrainLib.dataset import TrainingCase, padded_label, whole_window
+from ProtoSegBrainLib.labels import CLASSES, MODALITIES
+from ProtoSegBrainLib.losses import class_shares, cross_entropy_loss, region_dice_loss
+from ProtoSegBrainLib.model import ProtoSegNet, upsample
+from ProtoSegBrainLib.weights import Prototype
+
+Progress = Callable[[float, str], None]
+
+
+def pure_label(label: Tensor, stride: int, patch: int = 1) -> Tensor:
+    """Class of each prototype-grid voxel whose whole patch has one class, -1 elsewhere.
+
+    Args:
+        label: (B, X, Y, Z) integer classes.
+        stride: Voxels of the label per voxel of the prototype grid.
+        patch: Edge of a prototype on its grid; the patch must be pure too.
+
+    Returns:
+        (B, x, y, z) int64.
+    """
+    values = label[:, None].float()
+    high = F.max_pool3d(values, stride)
+    low = -F.max_pool3d(-values, stride)
+    if patch > 1:
+        high = F.max_pool3d(high, patch, stride=1, padding=patch // 2)
+        low = -F.max_pool3d(-low, patch, stride=1, padding=patch // 2)
+    return torch.where(high == low, high, -1.0)[:, 0].long()
+
+
+def sample_pure_voxels(pure: Tensor, per_class: int, generator: torch.Generator | None = None) -> Tensor:
+    """Flat indices (n,) of up to ``per_class`` voxels of each class present in ``pure`` (-1 is no class)."""
+    flat = pure.flatten()
+    chosen = []
+    for index in range(len(CLASSES)):
+        voxels = (flat == index).nonzero()[:, 0]
+        if len(voxels):
+            picks = torch.randint(len(voxels), (min(per_class, len(voxels)),), generator=generator)
+            chosen.append(voxels[picks.to(voxels.device)])
+    return torch.cat(chosen) if chosen else flat.new_zeros(0)
+
+
+def gather_voxels(maps: Tensor, flat: Tensor) -> Tensor:
+    """(C, x, y, z) at flat indices over (x, y, z) -> (n, C)."""
+    # A view where memory is channels-last, as it is on the way out of the network.
+    return maps.movedim(0, -1).flatten(0, 2).index_select(0, flat)
+
+
+@torch.no_grad()
+def initialise_prototypes(network: ProtoSegNet, batches: Iterator[tuple[Tensor, Tensor]], seed: int) -> None:
+    """Set each class's prototypes to the k-means centres of embeddings of label-pure voxels.
+
+    A class that has fewer label-pure voxels than prototypes keeps the prototypes it has. For patch prototypes every
+    voxel of the patch starts as the centre.
+    """
+    embeddings: dict[int, list[Tensor]] = {index: [] for index in range(len(CLASSES))}
+    generator = torch.Generator().manual_seed(seed)
+    network.eval()
+    for images, label in batches:
+        embedding = network.embed(images)
+        pure = pure_label(label, network.prototype_stride, network.config.prototype_size)
+        for case_embedding, case_pure in zip(embedding, pure, strict=True):
+            flat = sample_pure_voxels(case_pure, 200, generator)
+            classes = case_pure.flatten()[flat]
+            vectors = gather_voxels(case_embedding, flat)
+            for index in range(len(CLASSES)):
+                embeddings[index].append(vectors[classes == index].cpu())
+    network.train()
+    owners = torch.tensor(network.prototype_class)
+    for index, parts in embeddings.items():
+        count, points = int((owners == index).sum()), torch.cat(parts)
+        if 0 < count <= len(points):
+            centres, _ = kmeans2(points.double().numpy(), count, iter=20, minit="++", seed=seed)
+            unit = F.normalize(torch.from_numpy(centres).float(), dim=1)[:, :, None, None, None]
+            vectors = network.prototype_layer.prototype_vectors
+            vectors[owners == index] = unit.expand(-1, -1, *vectors.shape[2:]).to(vectors)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The patch of one case that is nearest to one prototype."""
+
+    distance: float
+    vector: Tensor  # (C, s, s, s)
+    voxel: tuple[int, int, int]  # on the prototype grid
+    case: TrainingCase
+
+
+@torch.no_grad()
+def project_prototypes(
+    network: ProtoSegNet, cases: Sequence[TrainingCase], on_progress: Progress | None = None
+) -> tuple[Prototype, ...]:
+    """Replace each prototype by the embedding of a label-pure training patch of its class (Chen et al. 2019, push).
+
+    Prototypes of one class go to distinct cases where there are enough of them, by the assignment of least total
+    distance. Embeddings are taken from whole cases in float32, as inference sees them.
+
+    Raises:
+        ValueError: No case has a label-pure patch of a class that has prototypes.
+    """
+    network.eval()
+    candidates: dict[int, list[Candidate]] = {index: [] for index in range(len(network.prototype_class))}
+    for number, case in enumerate(cases):
+        for index, candidate in _nearest_patches(network, case):
+            candidates[index].append(candidate)
+        if on_progress:
+            on_progress((number + 1) / len(cases), f"Projecting prototypes: {case.case_id}")
+    chosen: dict[int, Candidate] = {}
+    for class_index in sorted(set(network.prototype_class)):
+        members = [p for p, owner in enumerate(network.prototype_class) if owner == class_index]
+        chosen.update(_assign_distinct_cases({p: candidates[p] for p in members}, CLASSES[class_index]))
+    for index, candidate in chosen.items():
+        network.prototype_layer.prototype_vectors[index] = candidate.vector
+    return tuple(_record(network, index, chosen[index]) for index in sorted(chosen))
+
+
+def _nearest_patches(network: ProtoSegNet, case: TrainingCase) -> Iterator[tuple[int, Candidate]]:
+    window = whole_window(case, network.size_multiple)
+    embedding = network.embed(window)
+    all_distances = network.prototype_layer.distances(embedding)[0]
+    label = padded_label(case, window)
+    pure = pure_label(label, network.prototype_stride, network.config.prototype_size)[0]
+    size = network.config.prototype_size
+    half = size // 2
+    padded = F.pad(embedding[0], [half] * 6)
+    for index, owner in enumerate(network.prototype_class):
+        distances = torch.where(pure == owner, all_distances[index], torch.inf)
+        flat = int(distances.argmin())
+        if torch.isfinite(distances.flatten()[flat]):
+            x, y, z = (int(n) for n in np.unravel_index(flat, tuple(pure.shape)))
+            vector = padded[:, x : x + size, y : y + size, z : z + size].clone()
+            yield index, Candidate(float(distances.flatten()[flat]), vector, (x, y, z), case)
+
+
+def _assign_distinct_cases(candidates: dict[int, list[Candidate]], class_name: str) -> dict[int, Candidate]:
+    """One candidate per prototype, from distinct cases while cases last."""
+    prototypes = list(candidates)
+    case_ids = sorted({c.case.case_id for options in candidates.values() for c in options})
+    if not case_ids:
+        raise ValueError(f"No training case has a label-pure patch of {class_name}; its prototypes cannot be projected.")
+    # Each case may serve ceil(prototypes / cases) times.
+    columns = case_ids * math.ceil(len(prototypes) / len(case_ids))
+    by_case = {p: {c.case.case_id: c for c in options} for p, options in candidates.items()}
+    cost = np.array([[by_case[p][c].distance if c in by_case[p] else 1e6 for c in columns] for p in prototypes])
+    rows, chosen = linear_sum_assignment(cost)
+    return {prototypes[row]: by_case[prototypes[row]][columns[column]] for row, column in zip(rows, chosen, strict=True)}
+
+
+def _record(network: ProtoSegNet, index: int, candidate: Candidate) -> Prototype:
+    stride, size, case = network.prototype_stride, network.config.prototype_size, candidate.case
+    voxel = np.asarray(candidate.voxel)
+    centre = np.append(voxel * stride + (stride - 1) / 2, 1.0)
+    low = np.maximum((voxel - size // 2) * stride, 0)
+    box = tuple(slice(int(a), int(a) + size * stride) for a in low)
+    profile = case.images[(slice(None), *box)].float().mean(dim=(1, 2, 3)).cpu()
+    x, y, z = (round(float(v), 2) for v in (case.affine @ centre)[:3])
+    return Prototype(
+        index=index,
+        class_name=CLASSES[network.prototype_class[index]],
+        case_id=case.case_id,
+        position_mm=(x, y, z),
+        patch_size_mm=float(size * stride),
+        profile={m: round(float(v), 3) for m, v in zip(MODALITIES, profile, strict=True)},
+        projection_distance=candidate.distance,
+    )
+
+
+def refit_last_layer(
+    network: ProtoSegNet,
+    cases: Sequence[TrainingCase],
+    *,
+    steps: int = 240,
+    learning_rate: float = 0.01,
+    on_progress: Progress | None = None,
+) -> list[float]:
+    """Fit weights and bias of the last layer to the fixed similarities of whole cases; returns the loss per step."""
+    with torch.no_grad():
+        network.eval()
+        stored = [_similarities_and_truth(network, case) for case in cases]
+    parameters = list(network.last_layer.requires_grad_().parameters())
+    optimiser = torch.optim.Adam(parameters, learning_rate)
+    losses = []
+    for step in range(steps):
+        similarities, truth = stored[step % len(stored)]
+        logits = network.last_layer(similarities.float())
+        loss = cross_entropy_loss(logits, truth) + region_dice_loss(logits, truth)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
+        optimiser.step()
+        network.last_layer.constrain()
+        losses.append(float(loss.detach()))
+        if on_progress:
+            on_progress((step + 1) / steps, "Re-fitting the last layer")
+    return losses
+
+
+def _similarities_and_truth(network: ProtoSegNet, case: TrainingCase) -> tuple[Tensor, Tensor]:
+    """Similarities (1, P, x, y, z) float16 and class shares (1, K, x, y, z) of a whole case."""
+    window = whole_window(case, network.size_multiple)
+    label = padded_label(case, window)
+    return network(window).similarities.half(), class_shares(label, network.prototype_stride)
+
+
+@torch.no_grad()
+def predict_classes(network: ProtoSegNet, case: TrainingCase) -> np.ndarray:
+    """(X, Y, Z) uint8 classes of a prepared case: argmax of the upsampled logits, nothing else."""
+    window = whole_window(case, network.size_multiple)
+    with torch.autocast(window.device.type, torch.bfloat16):
+        logits = network(window).logits
+    classes = upsample(logits, window.shape[2:]).argmax(dim=1)[0]
+    box = tuple(slice(n) for n in case.label.shape)
+    return classes[box].to(torch.uint8).cpu().numpy()

@@ -1,0 +1,467 @@
+"""Three-phase training: ``warm_up`` -> ``joint`` -> ``projection``, one code path for CPU, GPU and several processes.
+
+A run is a function of its configuration and seed: patch number i depends on the seed and i alone, so a killed run that
+resumes follows the curve of one that was never killed. Start several processes with ``torchrun``; each then draws its
+share of every batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ProtoSegBrainLib.augmentation import AugmentationConfig
+from ProtoSegBrainLib.dataset import Batch, PatchSampler, SamplingConfig, TrainingCase, prepare_data
+from ProtoSegBrainLib.labels import REGIONS
+from ProtoSegBrainLib.logbook import Logbook, open_trackers
+from ProtoSegBrainLib.losses import LossConfig, class_shares, prototype_losses, segmentation_losses
+from ProtoSegBrainLib.metrics import dice
+from ProtoSegBrainLib.model import PRESETS, ModelConfig, NetworkOutput, ProtoSegNet
+from ProtoSegBrainLib.prototypes import (
+    gather_voxels,
+    initialise_prototypes,
+    predict_classes,
+    project_prototypes,
+    pure_label,
+    refit_last_layer,
+    sample_pure_voxels,
+)
+from ProtoSegBrainLib.weights import ModelCard, round_as_stored, save_model
+
+Progress = Callable[[float, str], None]
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that a run is made of, besides its data."""
+
+    model: ModelConfig = field(default_factory=lambda: PRESETS["default"])
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    steps: int = field(default=6000, metadata={"help": "optimiser steps; --minutes overrides it"})
+    minutes: float = field(default=0.0, metadata={"help": "fit the whole run into this time; 0: count steps"})
+    batch_size: int = field(default=2, metadata={"help": "patches per step and process"})
+    accumulation: int = field(default=1, metadata={"help": "batches per optimiser step"})
+    optimiser: str = field(default="adamw", metadata={"help": "adam, adamw or sgd"})
+    learning_rate: float = field(default=2e-3, metadata={"help": "highest learning rate"})
+    weight_decay: float = field(default=1e-2, metadata={"help": "weight decay"})
+    schedule: str = field(default="cosine", metadata={"help": "cosine or plateau"})
+    ramp_share: float = field(default=0.03, metadata={"help": "share of the run in which the learning rate rises"})
+    warm_up_share: float = field(default=0.15, metadata={"help": "share of the run before the joint phase"})
+    finish_share: float = field(default=0.1, metadata={"help": "share of --minutes kept for the projection phase"})
+    clip_norm: float = field(default=5.0, metadata={"help": "largest norm of the gradient"})
+    ema_decay: float = field(default=0.998, metadata={"help": "decay of the averaged weights"})
+    prototype_voxels: int = field(default=400, metadata={"help": "label-pure voxels per class for prototype losses"})
+    precision: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or mps"})
+    seed: int = field(default=0, metadata={"help": "seed of everything random"})
+    checkpoint_minutes: float = field(default=3.0, metadata={"help": "time between checkpoints"})
+    log_every: int = field(default=20, metadata={"help": "steps between log lines"})
+    cache: str = field(default="", metadata={"help": "folder for prepared cases (default: prepared/ in --out)"})
+    trackers: tuple[str, ...] = field(default=(), metadata={"help": "tensorboard, wandb"})
+    name: str = field(default="", metadata={"help": "name on the model card"})
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names early."""
+        for value, known in ((self.optimiser, OPTIMISERS), (self.schedule, ("cosine", "plateau"))):
+            if value not in known:
+                raise ValueError(f"expected one of {sorted(known)}, got {value!r}")
+
+
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "sgd": lambda parameters, lr, weight_decay: torch.optim.SGD(
+        parameters, lr, momentum=0.99, nesterov=True, weight_decay=weight_decay
+    ),
+}
+
+
+def train(
+    config: TrainConfig,
+    data: Path,
+    splits: Path,
+    fold: str,
+    out: Path,
+    *,
+    resume: bool = False,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train one fold (or ``"all"``) and write model, card, log, curves and summary to ``out``.
+
+    Raises:
+        FileExistsError: ``out`` holds a run and ``resume`` is off.
+        FileNotFoundError: Data or splits are not there, or there is nothing to resume.
+        ValueError: The fold is not in the splits file.
+    """
+    train_ids, held_out_ids = read_split(splits, fold)
+    if (out / "log.jsonl").exists() and not resume:
+        raise FileExistsError(f"{out} already holds a run; add --resume to go on with it or choose another folder.")
+    if resume and not (out / "checkpoint.json").exists():
+        raise FileNotFoundError(f"{out} holds no checkpoint to resume from.")
+    device = choose_device(config.device)
+    cache = Path(config.cache) if config.cache else out / "prepared"
+    cases = prepare_data(data, train_ids, cache, device, on_progress)
+    held_out = prepare_data(data, held_out_ids, cache, "cpu", on_progress)
+    trainer = Trainer(config, cases, out, device, on_progress)
+    if resume:
+        trainer.load_checkpoint()
+    trainer.run()
+    return trainer.finish(held_out, {"data": data.name, "splits": splits.name, "fold": fold})
+
+
+def read_split(splits: Path, fold: str) -> tuple[list[str], list[str]]:
+    """Training and held-out case ids of a fold; ``"all"`` trains on every case."""
+    folds = json.loads(Path(splits).read_text())["folds"]
+    if fold == "all":
+        return [case_id for members in folds for case_id in members], []
+    if not fold.isdigit() or int(fold) >= len(folds):
+        raise ValueError(f"--fold must be 0 to {len(folds) - 1} or all, not {fold!r} ({splits} has {len(folds)} folds).")
+    held_out = folds[int(fold)]
+    return [c for index, members in enumerate(folds) if index != int(fold) for c in members], held_out
+
+
+def choose_device(name: str) -> str:
+    """``auto`` takes the GPU (of this process) if there is one."""
+    if name != "auto":
+        return name
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+
+
+class Trainer:
+    """The state of one run and the steps that change it."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        cases: Sequence[TrainingCase],
+        out: Path,
+        device: str = "cpu",
+        on_progress: Progress | None = None,
+    ) -> None:
+        self.config, self.cases, self.out, self.device = config, cases, out, device
+        self.on_progress = on_progress
+        self.rank, self.processes = _join_processes(device)
+        torch.manual_seed(config.seed)
+        self.network = _synchronised(ProtoSegNet(config.model), self.processes, device).to(device)
+        self.ema = copy.deepcopy(self.network).requires_grad_(False)
+        self.forward: nn.Module = DistributedDataParallel(self.network) if self.processes > 1 else self.network
+        self.optimiser = self._make_optimiser()
+        self.scaler = torch.amp.GradScaler(device.split(":")[0], enabled=config.precision == "float16")
+        self.sampler = PatchSampler(
+            cases,
+            config.sampling,
+            config.augmentation,
+            size_multiple=self.network.size_multiple,
+            seed=config.seed,
+        )
+        self.logbook: Logbook | None = None
+        self.step, self.elapsed_s, self.initialised = 0, 0.0, False
+        self.plateau = {"factor": 1.0, "best": float("inf"), "bad": 0.0, "mean": float("nan")}
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> float:
+        """0 at the start, 1 when the joint phase ends."""
+        if self.config.minutes:
+            return min(1.0, self.elapsed_s / (60 * self.config.minutes * (1 - self.config.finish_share)))
+        return self.step / self.config.steps
+
+    @property
+    def phase(self) -> str:
+        return "joint" if self.initialised else "warm_up"
+
+    def run(self, until_step: int | None = None) -> None:
+        """Warm-up and joint phase, to the end or to ``until_step``."""
+        saved = time.monotonic()
+        if self.rank == 0 and self.logbook is None:
+            first_step = self.step + 1
+            trackers = open_trackers(self.config.trackers, self.out, first_step)
+            self.logbook = Logbook(self.out, trackers, resume_step=first_step)
+        while self.progress < 1 and (until_step is None or self.step < until_step):
+            if not self.initialised and self.progress >= self.config.warm_up_share:
+                self._initialise()
+            started = time.monotonic()
+            losses = self.train_step()
+            self.elapsed_s += time.monotonic() - started
+            if self.step % self.config.log_every == 0:
+                self._log(losses)
+            if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
+                self.save_checkpoint()
+                saved = time.monotonic()
+        self.save_checkpoint()
+
+    def train_step(self) -> dict[str, float]:
+        """One optimiser step; returns the weighted loss terms."""
+        config = self.config
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate()
+        self.optimiser.zero_grad(set_to_none=True)
+        sums: dict[str, float] = {}
+        for part in range(config.accumulation):
+            last = part == config.accumulation - 1
+            # Gradients are exchanged once, with the last part.
+            quiet = nullcontext() if last or self.processes == 1 else self.forward.no_sync()  # type: ignore[operator]
+            with quiet:
+                terms = self._losses(self.sampler.batch(self._patch_numbers(part)))
+                self.scaler.scale(torch.stack(list(terms.values())).sum() / config.accumulation).backward()
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0.0) + float(term.detach()) / config.accumulation
+        self.scaler.unscale_(self.optimiser)
+        nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.network.last_layer.constrain()
+        self.step += 1
+        self._update_ema()
+        self._update_plateau(sum(sums.values()))
+        return sums
+
+    def _patch_numbers(self, part: int) -> list[int]:
+        """This process's patches of this step; together the processes draw what one with a larger batch would."""
+        config = self.config
+        per_part = config.batch_size * self.processes
+        first = (self.step * config.accumulation + part) * per_part + self.rank * config.batch_size
+        return list(range(first, first + config.batch_size))
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        images = batch.images.contiguous(memory_format=torch.channels_last_3d)
+        with torch.autocast(self.device.split(":")[0], self._precision(), enabled=self._precision() != torch.float32):
+            output: NetworkOutput = self.forward(images)
+        truth = class_shares(batch.label, self.network.prototype_stride)
+        terms = segmentation_losses(self.config.loss, output.logits, truth)
+        if self.phase == "joint":
+            terms |= self._prototype_losses(output, batch.label)
+        return terms
+
+    def _prototype_losses(self, output: NetworkOutput, label: Tensor) -> dict[str, Tensor]:
+        """Per case, then averaged, so that the share of a process does not depend on what the others drew."""
+        pure = pure_label(label, self.network.prototype_stride, self.config.model.prototype_size)
+        identity = self.network.last_layer.prototype_class_identity
+        sums: dict[str, Tensor] = {}
+        for index in range(len(label)):
+            generator = torch.Generator().manual_seed(self.config.seed + 7919 * self.step)
+            flat = sample_pure_voxels(pure[index], self.config.prototype_voxels, generator)
+            distances = gather_voxels(output.distances[index], flat)
+            similarities = gather_voxels(output.similarities[index], flat)
+            classes = pure[index].flatten()[flat]
+            terms = prototype_losses(
+                self.config.loss, distances, similarities, classes, identity, self.network.last_layer.weight
+            )
+            sums = {name: sums.get(name, 0) + term / len(label) for name, term in terms.items()}
+        return sums
+
+    def _precision(self) -> torch.dtype:
+        if self.config.precision != "auto":
+            return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
+                self.config.precision
+            ]
+        if self.device.startswith("cuda"):
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if self.device == "cpu" and _cpu_has_bfloat16() else torch.float32
+
+    # -- learning rate, averaged weights ---------------------------------------------------------------------------
+
+    def _make_optimiser(self) -> torch.optim.Optimizer:
+        """Weight decay for kernels only: decayed prototypes, biases and norms would lose their meaning."""
+        kernels = [p for n, p in self.network.named_parameters() if p.ndim == 5 and "prototype" not in n]
+        others = [p for n, p in self.network.named_parameters() if p.ndim != 5 or "prototype" in n]
+        groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
+        return OPTIMISERS[self.config.optimiser](
+            groups, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+        )
+
+    def _learning_rate(self) -> float:
+        config, progress = self.config, self.progress
+        ramp = min(1.0, (progress + 1e-3) / config.ramp_share) if config.ramp_share else 1.0
+        if config.schedule == "plateau":
+            return config.learning_rate * ramp * self.plateau["factor"]
+        return config.learning_rate * ramp * (0.5 + 0.5 * float(np.cos(np.pi * progress)))
+
+    def _update_plateau(self, loss: float, patience: int = 300) -> None:
+        """Halve the rate when the running mean of the loss has not fallen for ``patience`` steps."""
+        state = self.plateau
+        state["mean"] = loss if np.isnan(state["mean"]) else 0.99 * state["mean"] + 0.01 * loss
+        if state["mean"] < state["best"] * 0.999:
+            state["best"], state["bad"] = state["mean"], 0
+        else:
+            state["bad"] += 1
+        if state["bad"] >= patience:
+            state["factor"], state["bad"] = state["factor"] / 2, 0
+
+    @torch.no_grad()
+    def _update_ema(self) -> None:
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        averaged, live = list(self.ema.state_dict().values()), list(self.network.state_dict().values())
+        floats = [index for index, value in enumerate(live) if value.is_floating_point()]
+        torch._foreach_lerp_([averaged[i] for i in floats], [live[i] for i in floats], 1 - decay)
+
+    # -- phases ------------------------------------------------------------------------------------------------------
+
+    def _initialise(self) -> None:
+        """End of the warm-up: prototypes become k-means centres of what the network has learned to see."""
+        plain = PatchSampler(
+            self.cases,
+            self.config.sampling,
+            _no_augmentation(),
+            size_multiple=self.network.size_multiple,
+            seed=self.config.seed + 1,
+        )
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            for number in range(max(16, 2 * len(self.cases))):
+                yield plain.batch([number])
+
+        initialise_prototypes(self.network, batches(), self.config.seed)
+        self.ema.load_state_dict(self.network.state_dict())
+        self.initialised = True
+
+    def finish(self, held_out: Sequence[TrainingCase], data: dict[str, str]) -> dict[str, Any]:
+        """Projection phase: project, re-fit the last layer, write the model; returns the summary."""
+        network = self.ema.eval()
+        round_as_stored(network)
+        monitored = held_out or self.cases[:5]
+        summary: dict[str, Any] = {"monitored": "held out" if held_out else "training cases", "n": len(monitored)}
+        summary["dice_before_projection"] = mean_dice(network, monitored)
+        prototypes = project_prototypes(network, self.cases, self.on_progress)
+        summary["dice_after_projection"] = mean_dice(network, monitored)
+        losses = refit_last_layer(network, self.cases, on_progress=self.on_progress)
+        summary["dice_after_refit"] = mean_dice(network, monitored)
+        summary |= {"steps": self.step, "minutes": round(self.elapsed_s / 60, 2), "refit_loss": losses[-1]}
+        if self.rank == 0:
+            training = data | {
+                "date": date.today().isoformat(),
+                "cases": [case.case_id for case in self.cases],
+                "citation": "BraTS: Menze 2015, Bakas 2017, Bakas 2018, Baid 2021",
+                "config": _plain(asdict(self.config)),
+            }
+            name = self.config.name or f"protosegbrain-fold-{data['fold']}"
+            card = ModelCard(name, self.config.model, prototypes, training=training, metrics=summary)
+            save_model(self.out / "model.safetensors", network, card)
+            _write_json(self.out / "summary.json", summary)
+            self._close_logbook()
+        return summary
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self) -> None:
+        """Write network, averaged network, optimiser and counters; safetensors and JSON, replaced atomically."""
+        if self.rank:
+            return
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in state.items() if v is not None}
+        self.out.mkdir(parents=True, exist_ok=True)
+        # The number in the name ties the two files: the JSON, written last, names the tensors that belong to it.
+        name = f"checkpoint-{self.step}.safetensors"
+        safetensors.torch.save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, self.out / name)
+        state = {
+            "tensors": name,
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "initialised": self.initialised,
+            "plateau": self.plateau,
+            "scaler": self.scaler.state_dict(),
+        }
+        _write_json(self.out / "checkpoint.json", state)
+        for old in self.out.glob("checkpoint-*.safetensors"):
+            if old.name != name:
+                old.unlink()
+
+    def load_checkpoint(self) -> None:
+        """Go back to the last checkpoint in ``out``."""
+        state = json.loads((self.out / "checkpoint.json").read_text())
+        tensors = safetensors.torch.load_file(self.out / state["tensors"])
+        for prefix, module in (("network.", self.network), ("ema.", self.ema)):
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        optimiser = self.optimiser.state_dict()
+        optimiser["state"] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimiser."):
+                _, index, name = key.split(".")
+                optimiser["state"].setdefault(int(index), {})[name] = value
+        self.optimiser.load_state_dict(optimiser)
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self.elapsed_s, self.initialised = state["step"], state["elapsed_s"], state["initialised"]
+        self.plateau = state["plateau"]
+
+    def _log(self, losses: dict[str, float]) -> None:
+        values = losses | {"loss": sum(losses.values()), "learning_rate": self._learning_rate()}
+        if not np.isfinite(values["loss"]):
+            raise FloatingPointError(f"The loss is {values['loss']} at step {self.step}: {losses}; lower the rate.")
+        if self.logbook:
+            self.logbook.log(self.step, values | {"minutes": self.elapsed_s / 60})
+        if self.on_progress:
+            self.on_progress(self.progress, f"{self.phase} step {self.step} loss {values['loss']:.3f}")
+
+    def _close_logbook(self) -> None:
+        if self.logbook:
+            self.logbook.plot()
+            self.logbook.close()
+
+
+def mean_dice(network: ProtoSegNet, cases: Sequence[TrainingCase]) -> dict[str, float]:
+    """Mean Dice of WT, TC and ET over prepared cases; both empty counts 1."""
+    scores: dict[str, list[float]] = {region: [] for region in REGIONS}
+    for case in cases:
+        predicted, truth = predict_classes(network, case), case.label.cpu().numpy()
+        for region, classes in REGIONS.items():
+            scores[region].append(dice(np.isin(predicted, classes), np.isin(truth, classes)))
+    return {region: round(float(np.mean(values)), 4) for region, values in scores.items()}
+
+
+def _no_augmentation() -> AugmentationConfig:
+    return AugmentationConfig(**{name: 0.0 for name in AugmentationConfig.__dataclass_fields__})
+
+
+def _join_processes(device: str) -> tuple[int, int]:
+    """Rank and number of processes; joins the group that torchrun describes in the environment."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return 0, 1
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    return dist.get_rank(), dist.get_world_size()
+
+
+def _synchronised(network: ProtoSegNet, processes: int, device: str) -> ProtoSegNet:
+    """On several GPUs BatchNorm takes its statistics over all of them."""
+    if processes > 1 and device.startswith("cuda"):
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return network
+
+
+def _cpu_has_bfloat16() -> bool:
+    """True where the processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(content, indent=1))
+    os.replace(temporary, path)

@@ -1,0 +1,189 @@
+"""A model on disk: ``<name>.safetensors`` (numbers) beside ``<name>.json`` (the model card). Never pickle.
+
+The card holds all that is needed to rebuild the network and to read its output: configuration, prototypes with their
+origin, calibration, training record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from ProtoSegBrainLib.labels import CLASSES, MODALITIES
+from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
+
+FORMAT = "protosegbrain-1"
+BUNDLED = Path(__file__).parent / "weights" / "default.safetensors"
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """Where a prototype comes from: the training patch whose embedding it is.
+
+    Attributes:
+        index: Channel in the similarity maps.
+        class_name: The class it speaks for.
+        case_id: Training case of the patch.
+        position_mm: Centre of the patch in the case's RAS space.
+        patch_size_mm: Edge of the patch on the prototype grid.
+        profile: Mean z-score of the patch per modality.
+        projection_distance: Squared L2 distance the prototype moved when it was projected.
+    """
+
+    index: int
+    class_name: str
+    case_id: str
+    position_mm: tuple[float, float, float]
+    patch_size_mm: float
+    profile: dict[str, float]
+    projection_distance: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Chosen on out-of-fold predictions, never on the cases they are reported on.
+
+    Attributes:
+        temperature: Divides the logit of each class before the softmax.
+        minimum_et_ml: Enhancing tumour of less volume than this in a case becomes NCR.
+    """
+
+    temperature: tuple[float, ...] = (1.0,) * len(CLASSES)
+    minimum_et_ml: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a person, and the code, must know about a model."""
+
+    name: str
+    model: ModelConfig
+    prototypes: tuple[Prototype, ...] = ()
+    calibration: Calibration = field(default_factory=Calibration)
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    identity: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, as written to the JSON card."""
+        return {
+            "format": FORMAT,
+            "intended_use": "Research use only. Not a medical device.",
+            "input": {
+                "modalities": list(MODALITIES),
+                "spacing_mm": 1.0,
+                "axes": "RAS",
+                "intensity": "z-score in brain",
+            },
+            "classes": list(CLASSES),
+            **asdict(self),
+        }
+
+
+def save_model(path: Path, network: ProtoSegNet, card: ModelCard) -> ModelCard:
+    """Write ``path`` (.safetensors) and its card beside it; returns the card with the weights' identity.
+
+    Convolution weights of the network before the prototype layer are stored in half precision.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: _storable(name, value) for name, value in network.state_dict().items()}
+    content = safetensors.torch.save(tensors, metadata={"format": FORMAT})
+    card = replace(card, identity=hashlib.sha256(content).hexdigest())
+    _write(path, content)
+    _write(path.with_suffix(".json"), json.dumps(card.to_dict(), indent=1).encode())
+    return card
+
+
+def load_model(path: Path | None = None, device: str = "cpu") -> tuple[ProtoSegNet, ModelCard]:
+    """The network, in evaluation mode, and its card; ``None`` gives the bundled model.
+
+    Raises:
+        FileNotFoundError: The weights or their card are not there.
+        ValueError: The files are damaged, not ours, or do not belong together.
+    """
+    path = Path(path) if path else BUNDLED
+    card = read_card(path)
+    content = path.read_bytes()
+    try:
+        tensors = safetensors.torch.load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is not a readable .safetensors file ({error}); fetch it again.") from error
+    if hashlib.sha256(content).hexdigest() != card.identity:
+        card_name = path.with_suffix(".json").name
+        raise ValueError(f"{path} is not the file its card {card_name} describes (SHA-256 differs); fetch both again.")
+    network = ProtoSegNet(card.model)
+    try:
+        network.load_state_dict(tensors)  # half precision becomes float32 on the way in
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit the network its card describes: {str(error)[:300]}") from error
+    return network.eval().to(device), card
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card beside ``path`` (.safetensors), without loading the weights.
+
+    Raises:
+        FileNotFoundError: The weights or the card are not there.
+        ValueError: The card is not one of ours.
+    """
+    card_path = path.with_suffix(".json")
+    for needed in (path, card_path):
+        if not needed.is_file():
+            raise FileNotFoundError(f"{needed} not found: a model is a .safetensors file and its .json card beside it.")
+    try:
+        content = json.loads(card_path.read_text())
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r}, expected {FORMAT!r}")
+        return ModelCard(
+            name=content["name"],
+            model=ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in content["model"].items()}),
+            prototypes=tuple(_prototype(p) for p in content["prototypes"]),
+            calibration=_calibration(content["calibration"]),
+            training=content["training"],
+            metrics=content["metrics"],
+            identity=content["identity"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{card_path} is not a ProtoSegBrain model card: {error}") from error
+
+
+def recalibrate(path: Path, calibration: Calibration) -> None:
+    """Write another calibration into the card of the model at ``path``; the weights stay."""
+    card = replace(read_card(path), calibration=calibration)
+    _write(path.with_suffix(".json"), json.dumps(card.to_dict(), indent=1).encode())
+
+
+@torch.no_grad()
+def round_as_stored(network: ProtoSegNet) -> None:
+    """Round the weights to what ``save_model`` writes, so that what is computed next holds for the stored model."""
+    for name, value in network.state_dict().items():
+        value.copy_(_storable(name, value))
+
+
+def _storable(name: str, value: torch.Tensor) -> torch.Tensor:
+    value = value.detach().cpu()
+    is_kernel = value.ndim == 5 and not name.startswith("prototype_layer")
+    return (value.half() if is_kernel else value).contiguous()
+
+
+def _prototype(content: dict[str, Any]) -> Prototype:
+    x, y, z = content["position_mm"]
+    return Prototype(**{**content, "position_mm": (x, y, z)})
+
+
+def _calibration(content: dict[str, Any]) -> Calibration:
+    return Calibration(tuple(content["temperature"]), content["minimum_et_ml"])
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

@@ -1,0 +1,33 @@
+"""Fixtures of general use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ProtoSegBrainLib.case import Case
+from ProtoSegBrainLib.simulate import simulate_case
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def a_case() -> Case:
+    """A small simulated case of 48x48x32 voxels with all three tumour classes; share it, do not change it."""
+    return simulate_case(3, shape=(48, 48, 32))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real cases (PROTOSEGBRAIN_DATA, or beside the repository); without it the test is skipped."""
+    folder = Path(os.environ.get("PROTOSEGBRAIN_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real cases in {folder}")
+    return folder

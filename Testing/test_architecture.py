@@ -1,0 +1,106 @@
+"""The borders inside the library, as a test. A new file needs a row here: what it may import, and whether torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIBRARY = Path(__file__).resolve().parents[1] / "ProtoSegBrainLib"
+
+# What each file may import from the library, at any depth of its code.
+MAY_IMPORT = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "labels": set(),
+    "flags": set(),
+    "logbook": set(),
+    "volume": set(),
+    "case": {"labels", "volume"},
+    "simulate": {"labels", "case", "volume"},
+    "metrics": {"labels"},
+    "preprocess": {"labels", "case", "volume"},
+    "prediction": {"labels", "case", "volume"},
+    "evaluate": {"labels", "case", "metrics", "prediction", "volume"},
+    "picture": {"labels", "case", "prediction", "volume"},
+    "model": {"labels"},
+    "losses": {"labels"},
+    "augmentation": {"labels"},
+    "weights": {"labels", "model"},
+    "dataset": {"labels", "augmentation", "case", "preprocess"},
+    "prototypes": {"labels", "dataset", "losses", "model", "weights"},
+    "predict": {"labels", "case", "model", "prediction", "preprocess", "weights"},
+    "training": {
+        *("labels", "augmentation", "dataset", "logbook", "losses", "metrics", "model", "prototypes", "weights"),
+    },
+    "commands": {
+        *("flags", "labels", "case", "evaluate", "metrics", "model", "picture", "predict", "prediction"),
+        *("simulate", "training", "weights"),
+    },
+    "cli": {"commands"},
+}
+# All others load without torch: seconds matter at Slicer's start, for `--help` and for programs that only read results.
+ABOUT_TORCH = {"model", "losses", "augmentation", "weights", "dataset", "prototypes", "predict", "training"}
+BANNED = {"slicer", "qt", "ctk", "vtk"}
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "core", "tools"}
+
+FILES = sorted(LIBRARY.rglob("*.py"))
+
+
+def imported_modules(path):
+    """Full names of all modules that a file imports anywhere, `from package import module` included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: import absolutely, not relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def library_imports(path):
+    return {name.split(".")[1] for name in imported_modules(path) if name.startswith("ProtoSegBrainLib.")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_imports_only_what_its_row_allows(path):
+    assert path.stem in MAY_IMPORT, f"{path.name} has no row in MAY_IMPORT"
+    assert library_imports(path) <= MAY_IMPORT[path.stem]
+
+
+def test_the_arrows_form_no_circle():
+    remaining = dict(MAY_IMPORT)
+    while remaining:
+        free = [name for name, needs in remaining.items() if not needs & set(remaining)]
+        assert free, f"circular imports among {sorted(remaining)}"
+        for name in free:
+            del remaining[name]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_library_knows_nothing_of_slicer(path):
+    assert not {name.split(".")[0] for name in imported_modules(path)} & BANNED
+
+
+def test_importing_the_torch_free_modules_loads_neither_torch_nor_monai():
+    names = [path.stem for path in FILES if path.stem not in {"__init__", *ABOUT_TORCH}]
+    modules = ["ProtoSegBrainLib", *(f"ProtoSegBrainLib.{name}" for name in names)]
+    code = (
+        f"import importlib, sys\nfor name in {modules!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    loaded = {'torch', 'monai'} & set(sys.modules)\n"
+        "    assert not loaded, f'{name} loads {loaded}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=LIBRARY.parent, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_file_has_a_name_that_says_nothing():
+    assert not {path.stem for path in FILES} & VAGUE_NAMES
+
+
+def test_the_library_prints_nothing_outside_the_command_line():
+    for path in FILES:
+        calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+        prints = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+        assert not prints or path.name == "cli.py", f"{path.name}, line {prints[0].lineno}"

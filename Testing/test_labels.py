@@ -1,0 +1,48 @@
+"""The tables of names: complete, unambiguous, and without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from ProtoSegBrainLib import labels
+
+
+def test_label_conventions_are_those_of_the_published_data_sets():
+    names = {
+        convention: {value: labels.CLASSES[index] for value, index in table.items()}
+        for convention, table in labels.LABEL_CONVENTIONS.items()
+    }
+    assert names == {
+        "brats2020": {0: "background", 1: "NCR", 2: "ED", 4: "ET"},
+        "brats2023": {0: "background", 1: "NCR", 2: "ED", 3: "ET"},
+        "msd": {0: "background", 1: "ED", 2: "NCR", 3: "ET"},
+    }
+
+
+def test_regions_are_made_of_the_classes_their_names_say():
+    named = {region: {labels.CLASSES[c] for c in classes} for region, classes in labels.REGIONS.items()}
+    assert named == {"WT": {"NCR", "ED", "ET"}, "TC": {"NCR", "ET"}, "ET": {"ET"}}
+
+
+def test_every_modality_has_a_name_and_aliases_and_no_alias_means_two():
+    assert tuple(labels.MODALITY_NAMES) == tuple(labels.MODALITY_ALIASES) == labels.MODALITIES
+    assert sorted(labels.MSD_CHANNELS) == sorted(labels.MODALITIES)
+    tokens = [token for aliases in labels.MODALITY_ALIASES.values() for token in aliases]
+    tokens += [*labels.LABEL_TOKENS, *labels.OTHER_TOKENS]
+    assert len(tokens) == len(set(tokens))
+    assert all(token == token.lower() and token.isalnum() for token in tokens)
+
+
+def test_each_class_has_its_own_colour():
+    assert len(set(labels.CLASS_COLOURS)) == len(labels.CLASSES)
+
+
+def test_names_images_and_cases_load_without_torch():
+    code = (
+        "import sys, ProtoSegBrainLib, ProtoSegBrainLib.labels; assert 'numpy' not in sys.modules;"
+        "import ProtoSegBrainLib.case; assert not {'torch', 'monai', 'SimpleITK'} & set(sys.modules)"
+    )
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=120)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ProtoSegBrainLib import prediction as module
+from ProtoSegBrainLib.prediction import Prediction, output_files, read_prediction, volumes_ml, write_prediction
+
+AFFINE = np.array([[-1.5, 0, 0.2, 10], [0, 0, 2, -7], [0.1, 3, 0, 5], [0, 0, 0, 1]], float)
+
+
+@pytest.fixture
+def a_prediction(rng: np.random.Generator) -> Prediction:
+    probabilities = rng.dirichlet(np.ones(4), size=(6, 5, 4)).transpose(3, 0, 1, 2).astype(np.float32)
+    label = probabilities.argmax(axis=0).astype(np.uint8)
+    return Prediction(
+        case_id="simulated_7",
+        label=label,
+        probabilities=probabilities,
+        similarities=rng.random((5, 3, 3, 2), np.float32),
+        similarity_affine=AFFINE @ np.diag([2, 2, 2, 1]),
+        affine=AFFINE,
+        volumes_ml=volumes_ml(label, AFFINE),
+        model={"name": "test", "identity": "abc", "prototype_class": ["background", "NCR", "ED", "ET", "ET"]},
+        device="cpu float32",
+        timings_s={"network": 0.5},
+        warnings=("A sentence.",),
+    )
+
+
+def test_volumes_in_ml_by_hand() -> None:
+    label = np.zeros((10, 10, 10), np.uint8)
+    label[0, 0, :3], label[1, 0, :5], label[2, 0, :7] = 1, 2, 3
+    affine = np.diag([-2.0, 5.0, 10.0, 1.0])  # 0.1 ml per voxel
+    assert volumes_ml(label, affine) == pytest.approx({"NCR": 0.3, "ED": 0.5, "ET": 0.7, "WT": 1.5, "TC": 1.0})
+
+
+@pytest.mark.parametrize("convention", ["brats2020", "brats2023", "msd"])
+def test_files_come_back_as_they_were(a_prediction: Prediction, tmp_path: Path, convention: str) -> None:
+    write_prediction(a_prediction, tmp_path / "new" / "folder", convention)
+    back = read_prediction(tmp_path / "new" / "folder")
+    np.testing.assert_array_equal(back.label, a_prediction.label)
+    np.testing.assert_array_equal(back.similarities, a_prediction.similarities)  # unrounded
+    np.testing.assert_allclose(back.probabilities, a_prediction.probabilities, atol=0.51 / 65535)
+    np.testing.assert_allclose(back.affine, AFFINE, atol=1e-5)
+    np.testing.assert_allclose(back.similarity_affine, a_prediction.similarity_affine, atol=1e-5)
+    assert back.volumes_ml == a_prediction.volumes_ml
+    assert back.warnings == ("A sentence.",)
+    assert back.simulated
+
+
+def test_names_codes_and_summary(a_prediction: Prediction, tmp_path: Path) -> None:
+    files = write_prediction(a_prediction, tmp_path)
+    names = ["prediction.json", "prob.nii.gz", "seg.nii.gz", "sim.nii.gz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"simulated_7_{name}" for name in names]
+    stored = np.asarray(nib.load(files["seg"]).dataobj)
+    np.testing.assert_array_equal(stored == 4, a_prediction.label == 3)
+    assert 3 not in stored
+    assert nib.load(files["prob"]).shape == (6, 5, 4, 4)
+    assert nib.load(files["sim"]).get_data_dtype() == np.float32
+    assert b"simulated" in bytes(nib.load(files["seg"]).header["descrip"].item())
+    summary = json.loads(files["prediction"].read_text())
+    assert summary["label_coding"] == {
+        "convention": "brats2020",
+        "values": {"0": "background", "1": "NCR", "2": "ED", "4": "ET"},
+    }
+    assert summary["simulated"] is True
+    assert "research use only" in summary["statement"].lower()
+    assert summary["files"] == {kind: files[kind].name for kind in ("seg", "prob", "sim")}
+    assert list(summary["timings_s"]) == ["network", "write"]
+
+
+def test_one_prototype_keeps_its_axis(a_prediction: Prediction, tmp_path: Path) -> None:
+    write_prediction(replace(a_prediction, similarities=a_prediction.similarities[:1]), tmp_path)
+    assert read_prediction(tmp_path).similarities.shape == (1, 3, 3, 2)
+
+
+def test_results_are_not_overwritten_unasked(a_prediction: Prediction, tmp_path: Path) -> None:
+    first = write_prediction(a_prediction, tmp_path)["prediction"].read_text()
+    with pytest.raises(FileExistsError, match=r"simulated_7_seg\.nii\.gz"):
+        write_prediction(a_prediction, tmp_path)
+    assert write_prediction(replace(a_prediction, device="mps"), tmp_path, overwrite=True)
+    assert read_prediction(tmp_path).device == "mps"
+    assert '"cpu float32"' in first
+    write_prediction(replace(a_prediction, case_id="another"), tmp_path)  # beside it, not over it
+    assert read_prediction(tmp_path, "another").case_id == "another"
+    with pytest.raises(ValueError, match="2 cases"):
+        read_prediction(tmp_path)
+
+
+@pytest.mark.parametrize("culprit", ["_seg.nii.gz", "_prob.nii.gz", "_sim.nii.gz"])
+def test_a_failed_write_leaves_nothing(
+    a_prediction: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, culprit: str
+) -> None:
+    write = module.write_volume
+
+    def fail(path: Path, *args: object, **kwargs: object) -> None:
+        if path.name.endswith(culprit):
+            path.write_bytes(b"half")
+            raise OSError("No space left on device")
+        write(path, *args, **kwargs)  # type: ignore[arg-type]
+
+    old = write_prediction(a_prediction, tmp_path / "old")
+    before = {path: path.read_bytes() for path in old.values()}
+    monkeypatch.setattr(module, "write_volume", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_prediction(a_prediction, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(OSError, match="No space"):
+        write_prediction(a_prediction, tmp_path / "old", overwrite=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "old").iterdir()} == before
+
+
+def test_bad_requests_are_refused(a_prediction: Prediction, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="brats2020"):
+        write_prediction(a_prediction, tmp_path / "a", "brats1999")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError, match="is a file"):
+        output_files("x", tmp_path / "file")
+    with pytest.raises(ValueError, match="plain name"):
+        output_files("../x", tmp_path)
+    with pytest.raises(FileNotFoundError, match="no result"):
+        read_prediction(tmp_path)
+    (tmp_path / "x_prediction.json").write_text('{"case_id": "x"}')
+    with pytest.raises(ValueError, match="lacks"):
+        read_prediction(tmp_path)
+    (tmp_path / "x_prediction.json").write_text("{")
+    with pytest.raises(ValueError, match="not a prediction"):
+        read_prediction(tmp_path)

@@ -1,0 +1,113 @@
+"""Calibrate, predict, score and take apart the models of a cross-validation; writes what docs/RESULTS.md quotes.
+
+Needs ``RUNS/fold_K/model.safetensors`` from ``protosegbrain train --fold K --out RUNS/fold_K`` for two folds or more.
+Every case is predicted by the model that did not train on it, with the calibration chosen on the *other* folds. A model
+in ``RUNS/all`` gets the calibration of all folds.
+
+    python benchmarks/cross_validation.py --data DATA --splits DATA/splits.json --runs RUNS --out docs/results
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ProtoSegBrainLib.calibration import calibrate
+from ProtoSegBrainLib.case import list_cases, read_case
+from ProtoSegBrainLib.dataset import TrainingCase, prepare_data, whole_window
+from ProtoSegBrainLib.evaluate import evaluate
+from ProtoSegBrainLib.model import ProtoSegNet
+from ProtoSegBrainLib.predict import PredictConfig, predict
+from ProtoSegBrainLib.prediction import write_prediction
+from ProtoSegBrainLib.training import mean_dice, read_split
+from ProtoSegBrainLib.weights import load_model, recalibrate
+
+
+def main() -> None:
+    """Run all steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("--data", "--splits", "--runs", "--out"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--tta", action="store_true", help="average with the left-right flipped brain")
+    options = parser.parse_args()
+    models = {path.parent.name: path for path in sorted(options.runs.glob("fold_*/model.safetensors"))}
+    if len(models) < 2:
+        raise SystemExit(f"{options.runs} holds {len(models)} trained folds; two are the least.")
+    held_out = {name: read_split(options.splits, name.removeprefix("fold_"))[1] for name in models}
+    cache = options.runs / "prepared"
+    cases = {name: prepare_data(options.data, ids, cache) for name, ids in held_out.items()}
+    set_calibrations(models, cases, options.runs / "all" / "model.safetensors")
+    predict_held_out(models, held_out, options)
+    evaluate(options.data, options.runs / "predictions", options.out / "cross_validation.csv")
+    report = {name: take_apart(load_model(path)[0], cases[name]) for name, path in models.items()}
+    (options.out / "ablations.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+def set_calibrations(models: dict[str, Path], cases: dict[str, list[TrainingCase]], final: Path) -> None:
+    """Each fold's model gets the calibration of the other folds; the final model that of all."""
+    loaded = {name: load_model(path)[0] for name, path in models.items()}
+    for name, path in models.items():
+        calibration = calibrate([(loaded[other], cases[other]) for other in models if other != name])
+        recalibrate(path, calibration)
+        print(name, calibration)
+    if final.exists():
+        calibration = calibrate([(loaded[name], cases[name]) for name in models])
+        recalibrate(final, calibration)
+        print("all", calibration)
+
+
+def predict_held_out(models: dict[str, Path], held_out: dict[str, list[str]], options: argparse.Namespace) -> None:
+    """Segment each held-out case as the command line does, from its files."""
+    folders = dict(list_cases(options.data))
+    for name, path in models.items():
+        model = load_model(path)
+        for case_id in tqdm(held_out[name], desc=name):
+            prediction = predict(read_case(folders[case_id], with_label=False), model, PredictConfig(tta=options.tta))
+            write_prediction(prediction, options.runs / "predictions", overwrite=True)
+
+
+def take_apart(network: ProtoSegNet, cases: list[TrainingCase]) -> dict[str, Any]:
+    """Does the decision rest on the prototypes? Dice with them silenced or exchanged, and the sum of contributions."""
+    silenced, exchanged = copy.deepcopy(network), copy.deepcopy(network)
+    with torch.no_grad():
+        silenced.last_layer.weight.zero_()
+        # As many places as the largest class has prototypes: none stays in its class.
+        shift = max(network.config.prototypes_per_class)
+        exchanged.prototype_layer.prototype_vectors.copy_(network.prototype_layer.prototype_vectors.roll(shift, 0))
+    return {
+        "n": len(cases),
+        "largest_error_of_the_sum_of_contributions": max(contribution_error(network, case) for case in cases[:3]),
+        "mean_dice": mean_dice(network, cases),
+        "mean_dice_similarities_zeroed": mean_dice(silenced, cases),
+        "mean_dice_prototypes_exchanged_between_classes": mean_dice(exchanged, cases),
+        "tumour_voxels_similarities_zeroed": count_tumour(silenced, cases),
+    }
+
+
+@torch.inference_mode()
+def contribution_error(network: ProtoSegNet, case: TrainingCase) -> float:
+    """Largest |logit - (bias + sum of weight * similarity)| over the voxels of a brain, summed in float64."""
+    output = network(whole_window(case, network.size_multiple))
+    similarities = output.similarities[0].flatten(1).double()
+    weight, bias = network.last_layer.weight.double(), network.last_layer.bias.double()
+    sums = weight @ similarities + bias[:, None]
+    return float((sums - output.logits[0].flatten(1)).abs().max())
+
+
+@torch.inference_mode()
+def count_tumour(network: ProtoSegNet, cases: list[TrainingCase]) -> int:
+    """Voxels of the prototype grid that are not background."""
+    logits = (network(whole_window(case, network.size_multiple)).logits for case in cases)
+    return int(np.sum([int((values.argmax(dim=1) > 0).sum()) for values in logits]))
+
+
+if __name__ == "__main__":
+    main()
