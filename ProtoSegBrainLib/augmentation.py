@@ -147,8 +147,8 @@ def _smooth_field(image: Tensor, rng: np.random.Generator) -> Tensor:
 def _thick_slices(image: Tensor, rng: np.random.Generator) -> Tensor:
     """Average over slices of 2 to 5 voxels along one axis, then interpolate back."""
     axis, thickness = int(rng.integers(3)), int(rng.integers(2, 6))
-    size = [n if a != axis else max(1, n // thickness) for a, n in enumerate(image.shape)]
-    coarse = F.adaptive_avg_pool3d(image[None, None], size)
+    x, y, z = (n if a != axis else max(1, n // thickness) for a, n in enumerate(image.shape))
+    coarse = F.adaptive_avg_pool3d(image[None, None], (x, y, z))
     return F.interpolate(coarse, size=tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
 
 

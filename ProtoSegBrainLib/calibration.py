@@ -1,4 +1,4 @@
-"""Calibration of a model from cases it has not seen: class temperatures and the minimum volume of enhancing tumour.
+"""Calibration of a model from cases it has not seen: temperature and the minimum volume of enhancing tumour.
 
 Both are chosen on out-of-fold predictions. To report a fold, calibrate on the others; for the final model, on all.
 """
@@ -47,9 +47,7 @@ class UnseenCase:
 
 
 @torch.inference_mode()
-def observe(
-    network: ProtoSegNet, case: TrainingCase, temperature: Sequence[float] = (1.0,) * len(CLASSES)
-) -> UnseenCase:
+def observe(network: ProtoSegNet, case: TrainingCase) -> UnseenCase:
     """Run a case through a model that did not train on it."""
     window = whole_window(case, network.size_multiple)
     logits = network(window).logits
@@ -58,9 +56,8 @@ def observe(
     voxels = brain.nonzero()[:, 0]
     generator = torch.Generator().manual_seed(0)
     drawn = voxels[torch.randperm(len(voxels), generator=generator)[:VOXELS_PER_CASE]]
-    scaled = logits / torch.tensor(temperature).reshape(1, -1, 1, 1, 1)
     box = tuple(slice(n) for n in case.label.shape)
-    predicted = (upsample(scaled, window.shape[2:])[0].argmax(dim=0)[box] == ET).numpy()
+    predicted = (upsample(logits, window.shape[2:])[0].argmax(dim=0)[box] == ET).numpy()
     truth = (case.label == ET).numpy()
     return UnseenCase(
         case_id=case.case_id,
@@ -73,13 +70,14 @@ def observe(
 
 
 def fit_temperature(cases: Sequence[UnseenCase], iterations: int = 60) -> tuple[float, ...]:
-    """The temperature of each class that minimises the cross-entropy over the drawn voxels (Guo et al. 2017).
+    """The temperature that minimises the cross-entropy over the drawn voxels (Guo et al. 2017).
 
-    One temperature per class; the search is on the logarithm, so each stays positive.
+    One for all classes: the logits are sums of non-negative evidence, so a temperature of its own would favour or
+    suppress a class instead of calibrating it, and change labels. The search is on the logarithm: it stays positive.
     """
     logits = torch.cat([case.logits for case in cases])
     shares = torch.cat([case.shares for case in cases])
-    log_temperature = torch.zeros(logits.shape[1], requires_grad=True)
+    log_temperature = torch.zeros((), requires_grad=True)
     optimiser = torch.optim.LBFGS([log_temperature], lr=0.5, max_iter=iterations, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
@@ -89,7 +87,7 @@ def fit_temperature(cases: Sequence[UnseenCase], iterations: int = 60) -> tuple[
         return loss
 
     optimiser.step(closure)
-    return tuple(round(float(t), 4) for t in log_temperature.detach().exp())
+    return (round(float(log_temperature.detach().exp()), 4),) * logits.shape[1]
 
 
 def choose_minimum_et_ml(cases: Sequence[UnseenCase]) -> float:
@@ -111,6 +109,4 @@ def calibrate(models: Sequence[tuple[ProtoSegNet, Sequence[TrainingCase]]]) -> C
     seen = [observe(network, case) for network, cases in models for case in cases]
     if not seen:
         raise ValueError("Calibration needs at least one case that a model has not seen; none was given.")
-    temperature = fit_temperature(seen)
-    again = [observe(network, case, temperature) for network, cases in models for case in cases]
-    return Calibration(temperature, choose_minimum_et_ml(again))
+    return Calibration(fit_temperature(seen), choose_minimum_et_ml(seen))

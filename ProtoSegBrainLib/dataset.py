@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,13 +90,14 @@ def _write_cache(folder: Path, case_id: str, cache: Path) -> None:
         raise ValueError(f"Case {case_id} in {folder} has no label file; training needs one (…_seg.nii.gz).")
     network_input = prepare(case)
     _save(cache / f"{case_id}_images.npy", network_input.images.astype(np.float16))
-    _save(cache / f"{case_id}_label.npy", network_input.label)
+    _save(cache / f"{case_id}_label.npy", np.asarray(network_input.label))
     # Written last: its presence says that the arrays are whole.
     (cache / f"{case_id}.json").write_text(json.dumps({"affine": network_input.affine.tolist()}))
 
 
-def _save(path: Path, array: np.ndarray | None) -> None:
-    temporary = path.with_suffix(".partial")
+def _save(path: Path, array: np.ndarray) -> None:
+    # A name of its own: the processes of one training may prepare the same case at the same time.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.partial")
     with temporary.open("wb") as file:
         np.save(file, array)
     os.replace(temporary, path)
@@ -118,7 +120,20 @@ def _load_cached(case_id: str, cache: Path, device: str) -> TrainingCase:
 
 
 class PatchSampler:
-    """Draws augmented patches. Patch number i is a function of (seed, i): a resumed run sees what it would have seen."""
+    """Draws augmented patches.
+
+    Patch number i is a function of the seed and i, so a resumed run sees what it would have seen.
+
+    Args:
+        cases: What patches are cut from.
+        sampling: Size and place of the patches.
+        augmentation: Random changes to them.
+        size_multiple: Of the network; the patch size must be a multiple of it.
+        seed: Of all randomness.
+
+    Raises:
+        ValueError: There is no case, or the network cannot take patches of this size.
+    """
 
     def __init__(
         self,
@@ -131,6 +146,8 @@ class PatchSampler:
     ) -> None:
         if sampling.patch_size % size_multiple:
             raise ValueError(f"patch_size must be a multiple of {size_multiple}, not {sampling.patch_size}.")
+        if not cases:
+            raise ValueError("There is no case to draw patches from; expected at least one.")
         self.cases = cases
         self.sampling = sampling
         self.augmentation = augmentation
@@ -177,12 +194,9 @@ def cut(case: TrainingCase, centre: np.ndarray, size: int) -> tuple[Tensor, Tens
     start = np.round(centre - size / 2).astype(int)
     start = np.where(shape >= size, np.clip(start, 0, np.maximum(shape - size, 0)), (shape - size) // 2)
     low, high = np.maximum(start, 0), np.minimum(start + size, shape)
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     padding = [int(n) for axis in (2, 1, 0) for n in (low[axis] - start[axis], start[axis] + size - high[axis])]
-    images = F.pad(case.images[(slice(None), *box)].float(), padding)
-    return images, F.pad(case.label[box].long(), padding)
-
-
+    return F.pad(case.images[:, x, y, z].float(), padding), F.pad(case.label[x, y, z].long(), padding)
 
 
 def whole_window(case: TrainingCase, size_multiple: int) -> Tensor:
@@ -192,6 +206,6 @@ def whole_window(case: TrainingCase, size_multiple: int) -> Tensor:
 
 
 def padded_label(case: TrainingCase, window: Tensor) -> Tensor:
-    """(1, X, Y, Z) int64, padded as ``window`` is."""
+    """(1, X, Y, Z) int64, padded as ``window`` is, with -1: what lies outside the case is a patch of no class."""
     sizes = zip(reversed(window.shape[2:]), reversed(case.label.shape), strict=True)
-    return F.pad(case.label, [p for a, b in sizes for p in (0, a - b)])[None].long()
+    return F.pad(case.label.long(), [p for a, b in sizes for p in (0, a - b)], value=-1)[None]

@@ -9,6 +9,7 @@ prototype grid. Trilinear weights sum to one, so upsampling the logits equals cl
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -174,7 +175,11 @@ def _instance_norm(channels: int) -> nn.Module:
     return nn.InstanceNorm3d(channels, affine=True)
 
 
-BLOCKS = {"resnet": ResidualBlock, "plain": PlainBlock, "efficient": SeparableBlock}
+BLOCKS: dict[str, type[ResidualBlock | PlainBlock | SeparableBlock]] = {
+    "resnet": ResidualBlock,
+    "plain": PlainBlock,
+    "efficient": SeparableBlock,
+}
 NORMS = {"batch": _batch_norm, "group": _group_norm, "instance": _instance_norm}
 
 
@@ -317,26 +322,23 @@ class PrototypeLayer(nn.Module):
         return F.normalize(self.prototype_vectors.float(), dim=1)
 
     def distances(self, features: Tensor) -> Tensor:
-        """Squared L2 by its expansion |z|^2 - 2 z.p + |p|^2 = 2 - 2 z.p, never by broadcast, in float32 (it cancels).
+        """Squared L2 by its expansion |z|^2 - 2 z.p + |p|^2 = 2 - 2 z.p, never by broadcast.
 
-        For 1x1x1 prototypes the products are divided by the features' length instead of normalising the features
-        first: the same number, with P instead of C channels of memory traffic. Beyond the border a patch finds zeros,
-        which count as orthogonal to the prototype (a squared distance of 2).
+        In float32, because the expansion cancels near 0.
         """
-        vectors = self.unit_vectors()
+        vectors = -2 * self.unit_vectors()
         size = vectors.shape[-1]
+        # The length alone, then one division: half the passes over memory of F.normalize, forwards and backwards.
+        unit = features / torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-6)
         if size > 1:
-            cosine = F.conv3d(F.normalize(features, dim=1), vectors, padding=size // 2) / size**3
-        else:
-            length = torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-6)
-            cosine = _per_voxel(features, vectors.flatten(1)) / length
-        return F.relu(2 - 2 * cosine)
+            return F.relu(F.conv3d(unit, vectors / size**3, padding=size // 2) + 2)
+        return F.relu(_per_voxel(unit, vectors.flatten(1), vectors.new_full((len(vectors),), 2.0)))
 
     def similarities(self, distances: Tensor) -> Tensor:
-        """Squared distances -> similarities, same shape; falls steadily with the distance."""
         if self.similarity == "cosine":
             return 1 - distances / 4
-        return torch.log((distances + 1) / (distances + self.epsilon))
+        # log((d + 1) / (d + epsilon)), written with two passes over memory fewer.
+        return torch.log1p((1 - self.epsilon) / (distances + self.epsilon))
 
     def max_similarity(self) -> float:
         """Similarity at distance 0."""
@@ -384,7 +386,7 @@ class ProtoSegNet(nn.Module):
         self.embedding = nn.Conv3d(self.decoder.outputs, config.embedding_channels, 1)
         self.prototype_layer = PrototypeLayer(config)
         self.last_layer = LastLayer(config, self.prototype_layer.max_similarity())
-        self.to(memory_format=torch.channels_last_3d)
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> NetworkOutput:
         """(B, 4, X, Y, Z) z-scored images -> outputs on the prototype grid."""
@@ -456,9 +458,7 @@ def upsample(x: Tensor, size: Sequence[int]) -> Tensor:
 
 def fuse_for_inference(network: ProtoSegNet) -> ProtoSegNet:
     """A copy in evaluation mode whose BatchNorms are folded into the convolutions before them; other norms stay."""
-    fused = ProtoSegNet(network.config).to(next(network.parameters()).device)
-    fused.load_state_dict(network.state_dict())
-    fused.eval()
+    fused = copy.deepcopy(network).eval()
     for module in list(fused.modules()):
         if isinstance(module, nn.Sequential):
             _fold_batch_norms(module)

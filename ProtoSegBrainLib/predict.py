@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -28,6 +28,8 @@ from ProtoSegBrainLib.weights import ModelCard, load_model
 
 logger = logging.getLogger(__name__)
 
+# Of a voxel: an index this near to a face may lie on either side of it.
+FACE_TOLERANCE = 1e-3
 NCR, ET = CLASSES.index("NCR"), CLASSES.index("ET")
 
 Progress = Callable[[float, str], None]
@@ -132,14 +134,15 @@ def on_reference(tumour: np.ndarray, network_input: NetworkInput) -> tuple[np.nd
     probabilities = np.zeros((len(CLASSES), *reversed(shape)), np.float32).transpose(0, 3, 2, 1)
     label = np.zeros(shape[::-1], np.uint8).transpose()
 
+    box, boxed_input = _box_on_reference(network_input)
+    inside = probabilities[:, box[0], box[1], box[2]]
+
     def place(index: int) -> None:
-        probabilities[index] = to_reference(tumour[index - 1], network_input, order=1)
+        inside[index] = to_reference(tumour[index - 1], boxed_input, order=1)
 
     with ThreadPoolExecutor(len(tumour)) as pool:
         list(pool.map(place, range(1, len(CLASSES))))
     probabilities[0] = 1
-    box = _box_on_reference(network_input)
-    inside = probabilities[:, box[0], box[1], box[2]]
     np.maximum(1 - inside[1:].sum(axis=0), 0, out=inside[0])
     label[box] = _most_probable(inside)
     return label, probabilities
@@ -210,8 +213,10 @@ def _run(
     z, y, x = reversed(images.shape[1:])
     whole = upsample(scaled, [n * network.prototype_stride for n in scaled.shape[2:]])[0]
     tumour = whole.softmax(dim=0)[1:, :z, :y, :x]
-    tumour *= torch.from_numpy(network_input.brain).to(attempt.device).permute(2, 1, 0)
-    return _to_numpy(similarities.permute(0, 3, 2, 1)), _to_numpy(tumour)
+    tumour *= torch.from_numpy(network_input.brain).to(attempt.device).permute(2, 1, 0).contiguous()
+    # Channels leave the innermost place first: two passes along memory cost less than one across it.
+    similarities = similarities.contiguous().permute(0, 3, 2, 1).contiguous()
+    return _from_zyx(similarities), _from_zyx(tumour)
 
 
 def _identity(network: ProtoSegNet, card: ModelCard) -> dict[str, Any]:
@@ -220,19 +225,25 @@ def _identity(network: ProtoSegNet, card: ModelCard) -> dict[str, Any]:
     return {"name": card.name, "identity": card.identity, "prototype_class": prototype_class}
 
 
-def _to_numpy(array: Tensor) -> np.ndarray:
-    """(C, z, y, x) -> (C, x, y, z), with x fastest in memory."""
-    return array.contiguous().cpu().numpy().transpose(0, 3, 2, 1)
+def _from_zyx(array: Tensor) -> np.ndarray:
+    """(C, z, y, x) -> (C, x, y, z), a view with x fastest in memory."""
+    return array.cpu().numpy().transpose(0, 3, 2, 1)
 
 
-def _box_on_reference(network_input: NetworkInput) -> tuple[slice, ...]:
-    """The part of the case's grid that the network's grid can reach, with one voxel to spare."""
-    ends = [(-1, n) for n in network_input.brain.shape]
-    corners = np.array([[*corner, 1] for corner in itertools.product(*ends)]).T
+def _box_on_reference(network_input: NetworkInput) -> tuple[tuple[slice, ...], NetworkInput]:
+    """The part of the case's grid within the network's field of view, and the input with that part as its reference."""
+    faces = [(-0.5, n - 0.5) for n in network_input.brain.shape]
+    corners = np.array([[*corner, 1] for corner in itertools.product(*faces)]).T
     index = (np.linalg.inv(network_input.reference_affine) @ network_input.affine @ corners)[:3]
-    low, high = np.floor(index.min(axis=1)).astype(int), np.ceil(index.max(axis=1)).astype(int)
-    sizes = network_input.reference_shape
-    return tuple(slice(max(0, a), min(n, b + 1)) for a, b, n in zip(low, high, sizes, strict=True))
+    low = np.maximum(np.ceil(index.min(axis=1) - FACE_TOLERANCE), 0).astype(int)
+    high = np.minimum(np.floor(index.max(axis=1) + FACE_TOLERANCE) + 1, network_input.reference_shape).astype(int)
+    shift = np.eye(4)
+    shift[:3, 3] = low
+    nx, ny, nz = (int(n) for n in high - low)
+    boxed = replace(
+        network_input, reference_shape=(nx, ny, nz), reference_affine=network_input.reference_affine @ shift
+    )
+    return tuple(slice(a, b) for a, b in zip(low, high, strict=True)), boxed
 
 
 def _most_probable(probabilities: np.ndarray) -> np.ndarray:

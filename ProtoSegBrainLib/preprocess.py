@@ -52,20 +52,21 @@ def prepare(case: Case) -> NetworkInput:
     Raises:
         ValueError: The case has no voxel that is not zero.
     """
-    modalities, label, affine = _to_network_grid(case)
-    brain = _any_signal(modalities)
+    images, label, affine = _to_network_grid(case)
+    brain = np.asarray(images.any(axis=0))
     if not brain.any():
         raise ValueError(f"Case {case.case_id}: every voxel is zero; a brain was expected.")
     corner, end = _bounding_box(brain)
     box = tuple(slice(low, high) for low, high in zip(corner, end, strict=True))
-    # Only the crop is copied, in C order; the modalities themselves are views of the case's memory.
-    images = np.zeros((len(modalities), *(high - low for low, high in zip(corner, end, strict=True))), np.float32)
-    with ThreadPoolExecutor(len(modalities)) as pool:
-        list(pool.map(lambda image, out: _z_score(image[box], out), modalities, images))
+    affine = affine @ _translation(corner)
     brain = np.ascontiguousarray(brain[box])
     label = None if label is None else np.ascontiguousarray(label[box])
+    # Until here images are the case's own memory; only the crop is copied, each modality in a thread.
+    cropped = np.empty((len(images), *brain.shape), np.float32)
+    with ThreadPoolExecutor(len(images)) as pool:
+        list(pool.map(lambda image, out: _z_score(image[box], out), images, cropped))
     nx, ny, nz = case.images.shape[1:]
-    return NetworkInput(case.case_id, images, affine @ _translation(corner), brain, label, (nx, ny, nz), case.affine)
+    return NetworkInput(case.case_id, cropped, affine, brain, label, (nx, ny, nz), case.affine)
 
 
 def to_reference(array: np.ndarray, network_input: NetworkInput, order: int) -> np.ndarray:
@@ -82,31 +83,25 @@ def to_reference(array: np.ndarray, network_input: NetworkInput, order: int) -> 
     return resample(volume, network_input.reference_shape, network_input.reference_affine, order).array
 
 
-def _to_network_grid(case: Case) -> tuple[list[np.ndarray], np.ndarray | None, np.ndarray]:
-    """Modalities, label and affine with RAS axes and 1 mm voxels; views where the case has these voxels."""
-    volumes = [canonical(Volume(image, case.affine)) for image in case.images]
-    label = None if case.label is None else canonical(Volume(case.label, case.affine))
-    first = volumes[0]
-    if np.abs(np.asarray(first.spacing_mm) - SPACING_MM).max() > SPACING_TOLERANCE_MM:
-        shape, affine = _isotropic_grid(first)
-        with ThreadPoolExecutor(len(volumes)) as pool:
-            volumes = list(pool.map(lambda volume: resample(volume, shape, affine, order=1), volumes))
-        label = None if label is None else resample(label, shape, affine, order=0)
-    return [volume.array for volume in volumes], None if label is None else label.array, volumes[0].affine
-
-
-def _any_signal(modalities: list[np.ndarray]) -> np.ndarray:
-    """True where any modality is not zero; laid out in memory as the modalities are, which keeps it fast."""
-    signal = modalities[0] != 0
-    for image in modalities[1:]:
-        signal |= image != 0
-    return signal
+def _to_network_grid(case: Case) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Images, label and affine with RAS axes and 1 mm voxels; views of the case where its voxels are 1 mm."""
+    whole = canonical(Volume(np.moveaxis(case.images, 0, -1), case.affine))
+    images, affine = np.moveaxis(whole.array, -1, 0), whole.affine
+    label = None if case.label is None else canonical(Volume(case.label, case.affine)).array
+    if np.abs(np.asarray(whole.spacing_mm) - SPACING_MM).max() <= SPACING_TOLERANCE_MM:
+        return images, label, affine
+    shape, target = _isotropic_grid(whole)
+    with ThreadPoolExecutor(len(images)) as pool:
+        resampled = pool.map(lambda image: resample(Volume(image, affine), shape, target, order=1).array, images)
+        images = np.stack(list(resampled))
+    label = None if label is None else resample(Volume(label, affine), shape, target, order=0).array
+    return images, label, target
 
 
 def _isotropic_grid(volume: Volume) -> tuple[tuple[int, int, int], np.ndarray]:
     """The 1 mm grid over the same box: outer faces, not centres, of the first voxels coincide."""
     factors = np.asarray(volume.spacing_mm) / SPACING_MM
-    nx, ny, nz = (max(1, int(np.ceil(n * f - 1e-3))) for n, f in zip(volume.array.shape, factors, strict=True))
+    nx, ny, nz = (max(1, int(np.ceil(n * f - 1e-3))) for n, f in zip(volume.shape, factors, strict=True))
     steps = np.diag([*(1 / factors), 1.0])
     steps[:3, 3] = (1 / factors - 1) / 2
     return (nx, ny, nz), volume.affine @ steps
@@ -128,17 +123,17 @@ def _translation(corner: list[int]) -> np.ndarray:
 
 
 def _z_score(image: np.ndarray, out: np.ndarray) -> None:
-    """Write ``image`` with zero mean and unit deviation over its own voxels to ``out``, which is zero elsewhere.
+    """Write ``image`` to ``out`` with zero mean and unit deviation over its own voxels.
 
-    The statistics use voxels that are not zero (fields of view differ between modalities); voxels without signal
-    inside the brain stay 0, the mean, so that they speak for nothing. A constant image becomes 0.
+    Its own voxels are those that are not zero (fields of view differ between modalities). The others stay 0, the
+    mean, so that they speak for nothing. A constant image becomes 0.
     """
-    image = np.ascontiguousarray(image)
-    own = image != 0
-    values = image[own]
+    out[...] = image
+    own = out != 0
+    values = out[own]
     if values.size == 0:
         return
     # Every 7th voxel gives the percentile to well within the noise, in a tenth of the time.
-    values = np.minimum(values, np.percentile(values[::7], CLIP_PERCENTILE))
+    np.minimum(values, np.percentile(values[::7], CLIP_PERCENTILE), out=values)
     mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
     out[own] = (values - mean) / max(deviation, 1e-6)

@@ -28,7 +28,7 @@ def pure_label(label: Tensor, stride: int, patch: int = 1) -> Tensor:
     Args:
         label: (B, X, Y, Z) integer classes.
         stride: Voxels of the label per voxel of the prototype grid.
-        patch: Edge of a prototype on its grid; the patch must be pure too.
+        patch: Edge of a prototype on its grid; the patch must lie in the window and be pure too.
 
     Returns:
         (B, x, y, z) int64.
@@ -37,9 +37,9 @@ def pure_label(label: Tensor, stride: int, patch: int = 1) -> Tensor:
     high = F.max_pool3d(values, stride)
     low = -F.max_pool3d(-values, stride)
     if patch > 1:
-        high = F.max_pool3d(high, patch, stride=1, padding=patch // 2)
-        low = -F.max_pool3d(-low, patch, stride=1, padding=patch // 2)
-    return torch.where(high == low, high, -1.0)[:, 0].long()
+        high, low = F.max_pool3d(high, patch, stride=1), -F.max_pool3d(-low, patch, stride=1)
+    pure = torch.where(high == low, high, -1.0)[:, 0].long()
+    return F.pad(pure, [patch // 2] * 6, value=-1)
 
 
 def sample_pure_voxels(pure: Tensor, per_class: int, generator: torch.Generator | None = None) -> Tensor:
@@ -151,22 +151,22 @@ def _assign_distinct_cases(candidates: dict[int, list[Candidate]], class_name: s
     prototypes = list(candidates)
     case_ids = sorted({c.case.case_id for options in candidates.values() for c in options})
     if not case_ids:
-        raise ValueError(f"No training case has a label-pure patch of {class_name}; its prototypes cannot be projected.")
+        raise ValueError(f"No training case has a label-pure patch of {class_name}, which its prototypes could become.")
     # Each case may serve ceil(prototypes / cases) times.
     columns = case_ids * math.ceil(len(prototypes) / len(case_ids))
     by_case = {p: {c.case.case_id: c for c in options} for p, options in candidates.items()}
     cost = np.array([[by_case[p][c].distance if c in by_case[p] else 1e6 for c in columns] for p in prototypes])
-    rows, chosen = linear_sum_assignment(cost)
-    return {prototypes[row]: by_case[prototypes[row]][columns[column]] for row, column in zip(rows, chosen, strict=True)}
+    # No more rows than columns: every row gets a column, in order.
+    _, chosen = linear_sum_assignment(cost)
+    return {p: by_case[p][columns[column]] for p, column in zip(prototypes, chosen, strict=True)}
 
 
 def _record(network: ProtoSegNet, index: int, candidate: Candidate) -> Prototype:
     stride, size, case = network.prototype_stride, network.config.prototype_size, candidate.case
     voxel = np.asarray(candidate.voxel)
     centre = np.append(voxel * stride + (stride - 1) / 2, 1.0)
-    low = np.maximum((voxel - size // 2) * stride, 0)
-    box = tuple(slice(int(a), int(a) + size * stride) for a in low)
-    profile = case.images[(slice(None), *box)].float().mean(dim=(1, 2, 3)).cpu()
+    i, j, k = (slice(int(a), int(a) + size * stride) for a in (voxel - size // 2) * stride)
+    profile = case.images[:, i, j, k].float().mean(dim=(1, 2, 3)).cpu()
     x, y, z = (round(float(v), 2) for v in (case.affine @ centre)[:3])
     return Prototype(
         index=index,
@@ -219,7 +219,8 @@ def _similarities_and_truth(network: ProtoSegNet, case: TrainingCase) -> tuple[T
 @torch.no_grad()
 def predict_classes(network: ProtoSegNet, case: TrainingCase) -> np.ndarray:
     """(X, Y, Z) uint8 classes of a prepared case: argmax of the upsampled logits, nothing else."""
-    window = whole_window(case, network.size_multiple)
+    # Held-out cases stay in the computer's memory, wherever the network is.
+    window = whole_window(case, network.size_multiple).to(next(network.parameters()).device)
     with torch.autocast(window.device.type, torch.bfloat16):
         logits = network(window).logits
     classes = upsample(logits, window.shape[2:]).argmax(dim=1)[0]

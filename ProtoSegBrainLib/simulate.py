@@ -241,7 +241,8 @@ def _healthy(
     x, y, z = (a + 2.5 * _noise(rng, space, 22) for a in space.points)
     warped = (x, y, z)
     surface = _union(*_lobes(_mirrored(warped), fissure=False))
-    brain = surface > 0
+    parts, _ = ndimage.label(surface > 0)
+    brain = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
     p = _pushed(warped, lesion)
     m = _mirrored(p)
     cerebrum, cerebellum, stem = _lobes(m, fissure=True)
@@ -419,7 +420,7 @@ def _images(
     patchy = _noise(rng, space, 5) * (np.float32(0.10) + np.float32(0.32) * tumour)
 
     def acquire(modality: int, own: np.random.Generator) -> Array:
-        image = patchy * np.float32((0.6, 0.8, 1.0, 1.3)[modality]) + np.float32(0.22) * _noise(own, space, 7)
+        image = patchy * np.float32((0.6, 0.4, 0.9, 1.1)[modality]) + np.float32(0.22) * _noise(own, space, 7)
         for name, share in fractions.items():
             image += share * np.float32(INTENSITY[name][modality] + 0.1 * own.standard_normal())
         image = np.where(brain, image, np.float32(-2.5))  # the skull-stripped edge is partly dark

@@ -81,12 +81,17 @@ class TrainConfig:
     name: str = field(default="", metadata={"help": "name on the model card"})
 
     def __post_init__(self) -> None:
-        """Refuse unknown names early."""
-        for value, known in ((self.optimiser, OPTIMISERS), (self.schedule, ("cosine", "plateau"))):
-            if value not in known:
-                raise ValueError(f"expected one of {sorted(known)}, got {value!r}")
+        """Refuse early what would fail later, naming the field."""
+        known = {"optimiser": OPTIMISERS, "schedule": ("cosine", "plateau"), "precision": ("auto", *PRECISIONS)}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name}: expected one of {', '.join(values)}; got {getattr(self, name)!r}.")
+        for name in ("steps", "batch_size", "accumulation", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}.")
 
 
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
     "adamw": partial(torch.optim.AdamW, fused=True),
@@ -135,7 +140,7 @@ def read_split(splits: Path, fold: str) -> tuple[list[str], list[str]]:
     if fold == "all":
         return [case_id for members in folds for case_id in members], []
     if not fold.isdigit() or int(fold) >= len(folds):
-        raise ValueError(f"--fold must be 0 to {len(folds) - 1} or all, not {fold!r} ({splits} has {len(folds)} folds).")
+        raise ValueError(f"--fold: expected 0 to {len(folds) - 1} or all, as {splits} says; got {fold!r}.")
     held_out = folds[int(fold)]
     return [c for index, members in enumerate(folds) if index != int(fold) for c in members], held_out
 
@@ -189,6 +194,7 @@ class Trainer:
 
     @property
     def phase(self) -> str:
+        """``warm_up`` or ``joint``; projection follows in ``finish``."""
         return "joint" if self.initialised else "warm_up"
 
     def run(self, until_step: int | None = None) -> None:
@@ -199,11 +205,11 @@ class Trainer:
             trackers = open_trackers(self.config.trackers, self.out, first_step)
             self.logbook = Logbook(self.out, trackers, resume_step=first_step)
         while self.progress < 1 and (until_step is None or self.step < until_step):
+            started = time.monotonic()
             if not self.initialised and self.progress >= self.config.warm_up_share:
                 self._initialise()
-            started = time.monotonic()
             losses = self.train_step()
-            self.elapsed_s += time.monotonic() - started
+            self.elapsed_s += self._mean_over_processes([time.monotonic() - started])[0]
             if self.step % self.config.log_every == 0:
                 self._log(losses)
             if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
@@ -235,8 +241,17 @@ class Trainer:
         self.network.last_layer.constrain()
         self.step += 1
         self._update_ema()
+        sums = dict(zip(sums, self._mean_over_processes(list(sums.values())), strict=True))
         self._update_plateau(sum(sums.values()))
         return sums
+
+    def _mean_over_processes(self, values: list[float]) -> list[float]:
+        """The same numbers in every process: rate, phase and end follow from losses and times and must not differ."""
+        if self.processes == 1:
+            return values
+        tensor = torch.tensor(values, device=self.device)
+        dist.all_reduce(tensor)
+        return (tensor / self.processes).tolist()
 
     def _patch_numbers(self, part: int) -> list[int]:
         """This process's patches of this step; together the processes draw what one with a larger batch would."""
@@ -274,9 +289,7 @@ class Trainer:
 
     def _precision(self) -> torch.dtype:
         if self.config.precision != "auto":
-            return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
-                self.config.precision
-            ]
+            return PRECISIONS[self.config.precision]
         if self.device.startswith("cuda"):
             return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
         return torch.bfloat16 if self.device == "cpu" and _cpu_has_bfloat16() else torch.float32
@@ -334,11 +347,28 @@ class Trainer:
                 yield plain.batch([number])
 
         initialise_prototypes(self.network, batches(), self.config.seed)
+        if self.processes > 1:  # running statistics, and so embeddings, differ a little between processes
+            vectors = self.network.prototype_layer.prototype_vectors.detach()
+            shared = vectors.contiguous()
+            dist.broadcast(shared, 0)
+            vectors.copy_(shared)
         self.ema.load_state_dict(self.network.state_dict())
         self.initialised = True
 
     def finish(self, held_out: Sequence[TrainingCase], data: dict[str, str]) -> dict[str, Any]:
-        """Projection phase: project, re-fit the last layer, write the model; returns the summary."""
+        """Projection phase: project, re-fit the last layer, write the model; returns the summary.
+
+        One process does it; in the others this returns an empty summary at once.
+
+        Args:
+            held_out: Cases on which Dice is reported; without any, the first training cases.
+            data: What the model card says of the data; ``fold`` names the model.
+
+        Raises:
+            ValueError: No case has a label-pure patch of a class that has prototypes.
+        """
+        if self.rank:
+            return {}
         network = self.ema.eval()
         round_as_stored(network)
         monitored = held_out or self.cases[:5]
@@ -349,18 +379,17 @@ class Trainer:
         losses = refit_last_layer(network, self.cases, on_progress=self.on_progress)
         summary["dice_after_refit"] = mean_dice(network, monitored)
         summary |= {"steps": self.step, "minutes": round(self.elapsed_s / 60, 2), "refit_loss": losses[-1]}
-        if self.rank == 0:
-            training = data | {
-                "date": date.today().isoformat(),
-                "cases": [case.case_id for case in self.cases],
-                "citation": "BraTS: Menze 2015, Bakas 2017, Bakas 2018, Baid 2021",
-                "config": _plain(asdict(self.config)),
-            }
-            name = self.config.name or f"protosegbrain-fold-{data['fold']}"
-            card = ModelCard(name, self.config.model, prototypes, training=training, metrics=summary)
-            save_model(self.out / "model.safetensors", network, card)
-            _write_json(self.out / "summary.json", summary)
-            self._close_logbook()
+        training = data | {
+            "date": date.today().isoformat(),
+            "cases": [case.case_id for case in self.cases],
+            "citation": "BraTS: Menze 2015, Bakas 2017, Bakas 2018, Baid 2021",
+            "config": _plain(asdict(self.config)),
+        }
+        name = self.config.name or f"protosegbrain-fold-{data['fold']}"
+        card = ModelCard(name, self.config.model, prototypes, training=training, metrics=summary)
+        save_model(self.out / "model.safetensors", network, card)
+        _write_json(self.out / "summary.json", summary)
+        self._close_logbook()
         return summary
 
     # -- files -------------------------------------------------------------------------------------------------------
@@ -433,7 +462,7 @@ def mean_dice(network: ProtoSegNet, cases: Sequence[TrainingCase]) -> dict[str, 
 
 
 def _no_augmentation() -> AugmentationConfig:
-    return AugmentationConfig(**{name: 0.0 for name in AugmentationConfig.__dataclass_fields__})
+    return AugmentationConfig(**dict.fromkeys(AugmentationConfig.__dataclass_fields__, 0.0))
 
 
 def _join_processes(device: str) -> tuple[int, int]:

@@ -59,6 +59,13 @@ class Calibration:
     temperature: tuple[float, ...] = (1.0,) * len(CLASSES)
     minimum_et_ml: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuse temperatures that cannot divide the logits of the classes."""
+        if len(self.temperature) != len(CLASSES) or min(self.temperature) <= 0:
+            raise ValueError(
+                f"temperature needs {len(CLASSES)} positive numbers (of {CLASSES}), not {self.temperature}"
+            )
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -144,7 +151,7 @@ def read_card(path: Path) -> ModelCard:
             raise ValueError(f"format {content['format']!r}, expected {FORMAT!r}")
         return ModelCard(
             name=content["name"],
-            model=ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in content["model"].items()}),
+            model=_model_config(content["model"]),
             prototypes=tuple(_prototype(p) for p in content["prototypes"]),
             calibration=_calibration(content["calibration"]),
             training=content["training"],
@@ -177,6 +184,11 @@ def _storable(name: str, value: torch.Tensor) -> torch.Tensor:
 def _prototype(content: dict[str, Any]) -> Prototype:
     x, y, z = content["position_mm"]
     return Prototype(**{**content, "position_mm": (x, y, z)})
+
+
+def _model_config(content: dict[str, Any]) -> ModelConfig:
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+    return ModelConfig(**values)
 
 
 def _calibration(content: dict[str, Any]) -> Calibration:

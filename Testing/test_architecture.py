@@ -30,7 +30,9 @@ MAY_IMPORT = {
     "weights": {"labels", "model"},
     "dataset": {"labels", "augmentation", "case", "preprocess"},
     "prototypes": {"labels", "dataset", "losses", "model", "weights"},
-    "predict": {"labels", "case", "model", "prediction", "preprocess", "weights"},
+    "inference": {"labels", "model"},
+    "predict": {"labels", "case", "inference", "model", "prediction", "preprocess", "weights"},
+    "calibration": {"labels", "dataset", "losses", "metrics", "model", "weights"},
     "training": {
         *("labels", "augmentation", "dataset", "logbook", "losses", "metrics", "model", "prototypes", "weights"),
     },
@@ -41,7 +43,10 @@ MAY_IMPORT = {
     "cli": {"commands"},
 }
 # All others load without torch: seconds matter at Slicer's start, for `--help` and for programs that only read results.
-ABOUT_TORCH = {"model", "losses", "augmentation", "weights", "dataset", "prototypes", "predict", "training"}
+ABOUT_TORCH = {
+    *("model", "losses", "augmentation", "weights", "dataset", "prototypes", "inference", "predict", "calibration"),
+    "training",
+}
 BANNED = {"slicer", "qt", "ctk", "vtk"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "core", "tools"}
 

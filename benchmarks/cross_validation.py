@@ -22,7 +22,7 @@ from tqdm import tqdm
 from ProtoSegBrainLib.calibration import calibrate
 from ProtoSegBrainLib.case import list_cases, read_case
 from ProtoSegBrainLib.dataset import TrainingCase, prepare_data, whole_window
-from ProtoSegBrainLib.evaluate import evaluate
+from ProtoSegBrainLib.evaluate import Summary, evaluate
 from ProtoSegBrainLib.model import ProtoSegNet
 from ProtoSegBrainLib.predict import PredictConfig, predict
 from ProtoSegBrainLib.prediction import write_prediction
@@ -45,7 +45,8 @@ def main() -> None:
     cases = {name: prepare_data(options.data, ids, cache) for name, ids in held_out.items()}
     set_calibrations(models, cases, options.runs / "all" / "model.safetensors")
     predict_held_out(models, held_out, options)
-    evaluate(options.data, options.runs / "predictions", options.out / "cross_validation.csv")
+    summary = evaluate(options.data, options.runs / "predictions", options.out / "cross_validation.csv")
+    print(as_table(summary))
     report = {name: take_apart(load_model(path)[0], cases[name]) for name, path in models.items()}
     (options.out / "ablations.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
@@ -72,6 +73,18 @@ def predict_held_out(models: dict[str, Path], held_out: dict[str, list[str]], op
         for case_id in tqdm(held_out[name], desc=name):
             prediction = predict(read_case(folders[case_id], with_label=False), model, PredictConfig(tta=options.tta))
             write_prediction(prediction, options.runs / "predictions", overwrite=True)
+
+
+def as_table(summary: Summary) -> str:
+    """The summary as the Markdown table of docs/RESULTS.md."""
+    lines = ["| cases | region | n (empty) | Dice mean | median | sd | HD95 mm mean | median | sd |", "|---" * 9 + "|"]
+    for group, regions in summary.groups.items():
+        for region, scores in regions.items():
+            dice, distance = scores.metrics["dice"], scores.metrics["hausdorff95_mm"]
+            agreement = f"{dice.mean:.3f} | {dice.median:.3f} | {dice.sd:.3f}"
+            distances = f"{distance.mean:.1f} | {distance.median:.1f} | {distance.sd:.1f}"
+            lines.append(f"| {group} | {region} | {scores.n} ({scores.n_empty}) | {agreement} | {distances} |")
+    return "\n".join(lines)
 
 
 def take_apart(network: ProtoSegNet, cases: list[TrainingCase]) -> dict[str, Any]:

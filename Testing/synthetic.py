@@ -1,0 +1,41 @@
+"""Tiny training cases whose classes can be told by their intensities, and a tiny network that learns them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ProtoSegBrainLib.dataset import TrainingCase
+from ProtoSegBrainLib.model import ModelConfig
+
+SHAPE = (24, 20, 22)  # not multiples of the network's 4, so that windows are padded
+# Mean z-score of each class in t1n, t1c, t2w, t2f.
+INTENSITY = np.array([(0.5, 0.2, -0.5, -0.5), (-2, -1.5, 2, 0.5), (-0.5, -0.5, 1, 2.5), (0, 3, 0.5, 1)], np.float32)
+# 2.5 degrees about z, 1 mm, shifted.
+COS, SIN = np.cos(np.deg2rad(2.5)), np.sin(np.deg2rad(2.5))
+AFFINE = np.array([[COS, -SIN, 0, -11], [SIN, COS, 0, 7.5], [0, 0, 1, 30], [0, 0, 0, 1.0]])
+
+TINY = ModelConfig(
+    widths=(8, 8), blocks=(1, 1), norm="group", aspp_rates=(1, 2), aspp_channels=4, embedding_channels=4,
+    prototypes_per_class=(2, 2, 2, 2),
+)  # fmt: skip
+
+
+def training_case(number: int, classes: tuple[int, ...] = (2, 3, 1)) -> TrainingCase:
+    """Nested boxes of ``classes``, from the outside in, in noise; where they lie depends on ``number``."""
+    rng = np.random.default_rng(number)
+    label = np.zeros(SHAPE, np.uint8)
+    low = rng.integers(2, 6, 3)
+    for index, size in zip(classes, (14, 10, 5), strict=False):
+        start = low + (14 - size) // 2
+        label[tuple(slice(a, a + size) for a in start)] = index
+    return labelled_case(number, label)
+
+
+def labelled_case(number: int, label: np.ndarray) -> TrainingCase:
+    """A case with this label (X, Y, Z) uint8, and images to match."""
+    rng = np.random.default_rng(number)
+    images = np.moveaxis(INTENSITY[label], -1, 0) + rng.normal(0, 0.3, (4, *label.shape)).astype(np.float32)
+    voxels = {index: np.argwhere(label == index) for index in (1, 2, 3) if (label == index).any()}
+    tensors = torch.from_numpy(images.astype(np.float16)), torch.from_numpy(label)
+    return TrainingCase(f"case_{number}", *tensors, AFFINE, voxels)
