@@ -324,7 +324,8 @@ class PrototypeLayer(nn.Module):
     def distances(self, features: Tensor) -> Tensor:
         """Squared L2 by its expansion |z|^2 - 2 z.p + |p|^2 = 2 - 2 z.p, never by broadcast.
 
-        In float32, because the expansion cancels near 0.
+        In float32, because the expansion cancels near 0. Beyond the border a patch finds zeros, which count as
+        orthogonal to the prototype (a squared distance of 2).
         """
         vectors = -2 * self.unit_vectors()
         size = vectors.shape[-1]
@@ -335,6 +336,7 @@ class PrototypeLayer(nn.Module):
         return F.relu(_per_voxel(unit, vectors.flatten(1), vectors.new_full((len(vectors),), 2.0)))
 
     def similarities(self, distances: Tensor) -> Tensor:
+        """Squared distances -> similarities, same shape; falls steadily with the distance."""
         if self.similarity == "cosine":
             return 1 - distances / 4
         # log((d + 1) / (d + epsilon)), written with two passes over memory fewer.

@@ -137,15 +137,16 @@ def test_shift_moves_one_modality_by_at_most_two_voxels() -> None:
     assert len(offsets) > 5
 
 
-def test_noise_has_at_most_the_deviation_asked_for() -> None:
+def test_noise_has_at_most_the_deviation_asked_for_and_a_new_pattern_each_time() -> None:
     images = torch.ones(4, 16, 16, 16)
     label = torch.zeros(16, 16, 16, dtype=torch.long)
-    deviations = [
-        float((drawn(only(noise=1.0, noise_deviation=0.5), seed, (images, label))[0] - images).std())
-        for seed in range(10)
-    ]
+    config = only(noise=1.0, noise_deviation=0.5)
+    noises = [drawn(config, seed, (images, label))[0] - images for seed in range(10)]
+    deviations = [float(noise.std()) for noise in noises]
     assert 0.2 < max(deviations) < 0.52
     assert min(deviations) < max(deviations) / 2, "the strength is drawn, too"
+    correlation = torch.corrcoef(torch.stack([noises[0].flatten(), noises[1].flatten()]))[0, 1]
+    assert abs(float(correlation)) < 0.1
 
 
 def test_blur_and_thick_slices_keep_the_mean_and_lose_detail() -> None:

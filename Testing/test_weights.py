@@ -13,7 +13,6 @@ import torch
 
 from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
 from ProtoSegBrainLib.weights import (
-    BUNDLED,
     Calibration,
     ModelCard,
     Prototype,
@@ -109,15 +108,6 @@ def test_saving_again_replaces_weights_and_card(a_file: Path, a_network: ProtoSe
     assert card == saved
     assert card.name == "second"
     assert network.last_layer.bias.tolist() == [5] * 4
-
-
-def test_bundled_model_loads_by_default() -> None:
-    if not BUNDLED.is_file():
-        pytest.skip("no weights are bundled yet")
-    network, card = load_model()
-    assert card.model == network.config
-    assert len(card.prototypes) == len(network.prototype_class)
-    assert BUNDLED.stat().st_size <= 8e6
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------
