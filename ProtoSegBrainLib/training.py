@@ -131,12 +131,23 @@ def train(
     if resume:
         trainer.load_checkpoint()
     trainer.run()
-    return trainer.finish(held_out, {"data": data.name, "splits": splits.name, "fold": fold})
+    summary = trainer.finish(held_out, {"data": data.name, "splits": splits.name, "fold": fold})
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    return summary
 
 
 def read_split(splits: Path, fold: str) -> tuple[list[str], list[str]]:
-    """Training and held-out case ids of a fold; ``"all"`` trains on every case."""
-    folds = json.loads(Path(splits).read_text())["folds"]
+    """Training and held-out case ids of a fold; ``"all"`` trains on every case.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file does not list folds, or not this one.
+    """
+    try:
+        folds = json.loads(Path(splits).read_text())["folds"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{splits}: expected JSON of the form {{"folds": [[case ids], …]}}; got {error!r}.') from error
     if fold == "all":
         return [case_id for members in folds for case_id in members], []
     if not fold.isdigit() or int(fold) >= len(folds):
@@ -432,6 +443,11 @@ class Trainer:
                 _, index, name = key.split(".")
                 optimiser["state"].setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict(optimiser)
+        # Files hold tensors in C order. A fused optimiser walks through memory, so its state must lie as its weights.
+        for parameter, entries in self.optimiser.state.items():
+            for name, value in entries.items():
+                if value.shape == parameter.shape:
+                    entries[name] = torch.empty_like(parameter).copy_(value)
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.elapsed_s, self.initialised = state["step"], state["elapsed_s"], state["initialised"]
         self.plateau = state["plateau"]

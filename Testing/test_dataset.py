@@ -92,12 +92,12 @@ def test_a_cache_cut_short_is_made_again(data, tmp_path):
 
 
 def test_a_missing_case_is_named(data, tmp_path):
-    with pytest.raises(FileNotFoundError, match="lacks 1 of the 2 cases asked for.*third"):
+    with pytest.raises(FileNotFoundError, match=r"lacks 1 of the 2 cases asked for.*third"):
         prepare_data(data, ["first", "third"], tmp_path)
 
 
 def test_a_case_without_a_label_is_named(data, tmp_path):
-    with pytest.raises(ValueError, match="second.*has no label"):
+    with pytest.raises(ValueError, match=r"second.*has no label"):
         prepare_data(data, ["second"], tmp_path)
 
 
@@ -137,9 +137,9 @@ def test_every_epoch_visits_every_case_once_in_another_order():
 def test_the_tumour_share_decides_where_patches_lie():
     case = training_case(0)
     case = replace(case, label=torch.where(case.label == 1, 1, 0).to(torch.uint8), voxels={1: case.voxels[1]})
-    small = {"patch_size": 4, "jitter": 0.3}
-    tumour = [int((sampler([case], tumour_share=1.0, **small).patch(n)[1] > 0).any()) for n in range(30)]
-    anywhere = [int((sampler([case], tumour_share=0.0, **small).patch(n)[1] > 0).any()) for n in range(30)]
+    always, never = (sampler([case], tumour_share=share, patch_size=4) for share in (1.0, 0.0))
+    tumour = [int((always.patch(n)[1] > 0).any()) for n in range(30)]
+    anywhere = [int((never.patch(n)[1] > 0).any()) for n in range(30)]
     assert sum(tumour) == 30
     assert sum(anywhere) < 20
     healthy = training_case(1, classes=())

@@ -18,7 +18,9 @@ ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertool
 def reoriented(case: Case, axes: tuple[int, ...], signs: tuple[int, ...]) -> Case:
     """The same voxels at the same places in space, stored with other axes and flips."""
     flips = tuple(slice(None, None, sign) for sign in signs)
-    images, label = (np.moveaxis(a, [-3, -2, -1], np.argsort(axes) - 3)[(..., *flips)] for a in (case.images, case.label))
+    images, label = (
+        np.moveaxis(a, [-3, -2, -1], np.argsort(axes) - 3)[(..., *flips)] for a in (case.images, case.label)
+    )
     steps = np.zeros((4, 4))
     steps[3, 3] = 1
     for new, (old, sign) in enumerate(zip(axes, signs, strict=True)):
@@ -171,4 +173,5 @@ def test_a_real_case_comes_back_exactly(real_data):
     case = read_case(folder)
     network_input = prepare(case)
     assert max(network_input.brain.shape) < 200
+    assert network_input.label is not None
     np.testing.assert_array_equal(to_reference(network_input.label, network_input, order=0), case.label)

@@ -43,9 +43,10 @@ def grid_voxel(prototype: Prototype, case: TrainingCase, stride: int = 2) -> tup
     return whole
 
 
-def striped_case(number: int) -> TrainingCase:
-    """A stripe of 6 voxels for each class: wide enough for a patch of 3 voxels of the prototype grid."""
-    return labelled_case(number, np.broadcast_to(np.repeat([0, 2, 3, 1], 6)[:, None, None], SHAPE).astype(np.uint8))
+def striped_case(number: int, classes: tuple[int, ...] = (0, 2, 3, 1)) -> TrainingCase:
+    """A stripe of 6 or more voxels for each class: wide enough for a patch of 3 voxels of the prototype grid."""
+    stripes = np.repeat(classes, SHAPE[0] // len(classes))
+    return labelled_case(number, np.broadcast_to(stripes[:, None, None], SHAPE).astype(np.uint8))
 
 
 # -- label-pure voxels -------------------------------------------------------------------------------------------------
@@ -102,7 +103,9 @@ def test_k_means_puts_the_prototypes_of_a_class_on_its_clusters(monkeypatch):
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for _ in range(3):
-            code = torch.randint(8, (1, 6, 6, 6)).repeat_interleave(2, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+            code = (
+                torch.randint(8, (1, 6, 6, 6)).repeat_interleave(2, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+            )
             yield code[:, None].float().expand(-1, 4, -1, -1, -1), code // 2
 
     monkeypatch.setattr(net, "embed", embed)
@@ -119,7 +122,7 @@ def test_k_means_puts_the_prototypes_of_a_class_on_its_clusters(monkeypatch):
 def test_a_class_that_is_not_there_keeps_its_prototypes():
     net = network(prototype_size=3)
     before = net.prototype_layer.prototype_vectors.detach().clone()
-    case = training_case(0, classes=(2,))  # neither NCR nor ET
+    case = striped_case(0, classes=(0, 2))
     initialise_prototypes(net, iter([(whole_window(case, 4), padded_label(case, whole_window(case, 4)))]), seed=0)
     after = net.prototype_layer.prototype_vectors.detach()
     owners = torch.tensor(net.prototype_class)
