@@ -15,6 +15,8 @@ prototypes    initialisation and projection onto real training patches
 training      warm-up, joint, projection, last layer
 logbook       what a training run writes down
 weights       a trained network with its model card, as files
+calibration   temperature and minimum enhancing volume from cases a model has not seen
+inference     the network over a whole volume: device, precision, windows
 predict       case -> prediction
 prediction    the result in memory and as files
 metrics       Dice, HD95, volumes

@@ -28,7 +28,7 @@ class AugmentationConfig:
     rotation_degrees: float = field(default=15.0, metadata={"help": "largest rotation about each axis"})
     scaling: float = field(default=0.15, metadata={"help": "largest relative change of size"})
     enhancement_removal: float = field(
-        default=0.15, metadata={"help": "probability that enhancement is taken out and ET becomes NCR"}
+        default=0.1, metadata={"help": "probability that enhancement is taken out and ET becomes NCR"}
     )
     contrast: float = field(default=0.6, metadata={"help": "probability of a new gain and offset per modality"})
     gamma: float = field(default=0.3, metadata={"help": "probability of a gamma curve, per modality"})
@@ -77,7 +77,7 @@ def remove_enhancement(images: Tensor, label: Tensor, rng: np.random.Generator) 
     if rng.random() < 0.5:
         removed = removed & _half_space(removed, rng)
     soft = _smooth(removed.float(), 1.0)
-    soft = (soft / 0.5).clamp(max=1)
+    soft = torch.maximum((soft / 0.5).clamp(max=1), removed.float())  # wholly inside, fading just outside
     images = images.clone()
     images[T1C] = torch.lerp(images[T1C], images[T1N], soft)
     return images, torch.where(removed, NCR, label)

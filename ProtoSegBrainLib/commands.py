@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -70,9 +71,12 @@ def segment(options: argparse.Namespace) -> Answer:
     config = with_flags(PredictConfig(), options)
     with progress_bar("Reading") as on_progress:
         model = load_model(options.model)
+        started = time.perf_counter()
         case = _read_case(options)
+        read_s = round(time.perf_counter() - started, 4)
         output_files(case.case_id, options.out, overwrite=options.overwrite)
         prediction = predict(case, model, config, on_progress)
+        prediction = replace(prediction, timings_s={"read": read_s, **prediction.timings_s})
         on_progress(1.0, "Writing")
         files = write_prediction(prediction, options.out, options.labels, options.overwrite)
     values = {**_result(prediction), "labels": options.labels, "files": files}

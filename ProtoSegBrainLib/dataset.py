@@ -29,7 +29,7 @@ VOXELS_KEPT_PER_CLASS = 20_000
 class SamplingConfig:
     """How patches are drawn."""
 
-    patch_size: int = field(default=96, metadata={"help": "edge of a training patch in voxels"})
+    patch_size: int = field(default=88, metadata={"help": "edge of a training patch in voxels"})
     tumour_share: float = field(default=0.75, metadata={"help": "share of patches centred near a tumour voxel"})
     jitter: float = field(default=0.3, metadata={"help": "largest offset of the centre, as a share of the patch"})
 

@@ -43,7 +43,7 @@ from ProtoSegBrainLib.prototypes import (
     refit_last_layer,
     sample_pure_voxels,
 )
-from ProtoSegBrainLib.weights import ModelCard, round_as_stored, save_model
+from ProtoSegBrainLib.weights import ModelCard, load_model, round_as_stored, save_model
 
 Progress = Callable[[float, str], None]
 logger = logging.getLogger(__name__)
@@ -67,6 +67,12 @@ class TrainConfig:
     schedule: str = field(default="cosine", metadata={"help": "cosine or plateau"})
     ramp_share: float = field(default=0.03, metadata={"help": "share of the run in which the learning rate rises"})
     warm_up_share: float = field(default=0.15, metadata={"help": "share of the run before the joint phase"})
+    frozen_norm_share: float = field(
+        default=0.3, metadata={"help": "last share of the run, in which BatchNorm keeps its running statistics"}
+    )
+    start_from: str = field(
+        default="", metadata={"help": "model (.safetensors) to go on from; its prototypes stay, there is no warm-up"}
+    )
     finish_share: float = field(default=0.1, metadata={"help": "share of --minutes kept for the projection phase"})
     clip_norm: float = field(default=5.0, metadata={"help": "largest norm of the gradient"})
     ema_decay: float = field(default=0.998, metadata={"help": "decay of the averaged weights"})
@@ -163,6 +169,20 @@ def choose_device(name: str) -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
+def first_network(config: TrainConfig) -> ProtoSegNet:
+    """A random network, or the one that ``start_from`` names.
+
+    Raises:
+        ValueError: That one was built otherwise than ``config.model`` says.
+    """
+    if not config.start_from:
+        return ProtoSegNet(config.model)
+    network, card = load_model(Path(config.start_from))
+    if card.model != config.model:
+        raise ValueError(f"--start-from {config.start_from}: that network is {card.model}, this run's {config.model}.")
+    return network
+
+
 class Trainer:
     """The state of one run and the steps that change it."""
 
@@ -178,7 +198,7 @@ class Trainer:
         self.on_progress = on_progress
         self.rank, self.processes = _join_processes(device)
         torch.manual_seed(config.seed)
-        self.network = _synchronised(ProtoSegNet(config.model), self.processes, device).to(device)
+        self.network = _synchronised(first_network(config), self.processes, device).to(device)
         self.ema = copy.deepcopy(self.network).requires_grad_(False)
         self.forward: nn.Module = DistributedDataParallel(self.network) if self.processes > 1 else self.network
         self.optimiser = self._make_optimiser()
@@ -191,7 +211,7 @@ class Trainer:
             seed=config.seed,
         )
         self.logbook: Logbook | None = None
-        self.step, self.elapsed_s, self.initialised = 0, 0.0, False
+        self.step, self.elapsed_s, self.initialised = 0, 0.0, bool(config.start_from)
         self.plateau = {"factor": 1.0, "best": float("inf"), "bad": 0.0, "mean": float("nan")}
 
     # -- the loop ------------------------------------------------------------------------------------------------
@@ -231,7 +251,7 @@ class Trainer:
     def train_step(self) -> dict[str, float]:
         """One optimiser step; returns the weighted loss terms."""
         config = self.config
-        self.network.train()
+        self._training_mode()
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         self.optimiser.zero_grad(set_to_none=True)
@@ -263,6 +283,14 @@ class Trainer:
         tensor = torch.tensor(values, device=self.device)
         dist.all_reduce(tensor)
         return (tensor / self.processes).tolist()
+
+    def _training_mode(self) -> None:
+        """Training mode; near the end BatchNorm works as it will in inference, on statistics of many batches."""
+        self.network.train()
+        if self.progress >= 1 - self.config.frozen_norm_share:
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
 
     def _patch_numbers(self, part: int) -> list[int]:
         """This process's patches of this step; together the processes draw what one with a larger batch would."""

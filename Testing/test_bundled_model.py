@@ -1,4 +1,4 @@
-"""The weights that are shipped: what a user gets from them, on simulated cases, which they have not seen in training."""
+"""The shipped weights: what a user gets from them, on simulated cases, which they have not seen in training."""
 
 from __future__ import annotations
 

@@ -201,6 +201,28 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
         run(CONFIG, tmp_path, cases=[case])
 
 
+def test_near_the_end_batch_norm_keeps_its_statistics(tmp_path):
+    config = replace(CONFIG, model=replace(TINY, norm="batch"), frozen_norm_share=0.5)
+    trainer = run(config, tmp_path, until_step=4)
+    norm = next(m for m in trainer.network.modules() if isinstance(m, torch.nn.BatchNorm3d))
+    halfway, weight = norm.running_mean.clone(), norm.weight.detach().clone()
+    trainer.run()
+    assert torch.equal(norm.running_mean, halfway)
+    assert not torch.equal(norm.weight, weight)
+
+
+def test_a_run_can_go_on_from_a_model(tmp_path):
+    """Without a warm-up, from its weights and its prototypes."""
+    run(CONFIG, tmp_path / "first").finish([], {"fold": "all"})
+    model = tmp_path / "first" / "model.safetensors"
+    trainer = Trainer(replace(CONFIG, start_from=str(model)), CASES, tmp_path / "second")
+    assert trainer.phase == "joint"
+    for name, value in load_model(model)[0].state_dict().items():
+        assert torch.equal(trainer.network.state_dict()[name], value), name
+    with pytest.raises(ValueError, match="start-from"):
+        Trainer(replace(CONFIG, start_from=str(model), model=replace(TINY, aspp_channels=8)), CASES, tmp_path / "third")
+
+
 # -- rates and budgets -------------------------------------------------------------------------------------------------
 
 
