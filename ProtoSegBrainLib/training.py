@@ -481,13 +481,15 @@ class Trainer:
         self.plateau = state["plateau"]
 
     def _log(self, losses: dict[str, float]) -> None:
-        values = losses | {"loss": sum(losses.values()), "learning_rate": self._learning_rate()}
-        if not np.isfinite(values["loss"]):
-            raise FloatingPointError(f"The loss is {values['loss']} at step {self.step}: {losses}; lower the rate.")
+        total = sum(losses.values())
+        if not np.isfinite(total):
+            raise FloatingPointError(f"The loss is {total} at step {self.step}: {losses}; lower the rate.")
         if self.logbook:
-            self.logbook.log(self.step, values | {"minutes": self.elapsed_s / 60})
+            curves = {f"loss/{name}": value for name, value in losses.items()}
+            clock = {"learning_rate": self._learning_rate(), "minutes": self.elapsed_s / 60}
+            self.logbook.log(self.step, {"loss/total": total} | curves | clock)
         if self.on_progress:
-            self.on_progress(self.progress, f"{self.phase} step {self.step} loss {values['loss']:.3f}")
+            self.on_progress(self.progress, f"{self.phase} step {self.step} loss {total:.3f}")
 
     def _close_logbook(self) -> None:
         if self.logbook:

@@ -50,7 +50,8 @@ def run(config: TrainConfig, out: Path, until_step: int | None = None, cases: li
 
 def curve(out: Path) -> list[dict[str, float]]:
     """The log but for the clock."""
-    return [{name: value for name, value in line.items() if name != "minutes"} for line in read_log(out / "log.jsonl")]
+    lines = read_log(out / "log.jsonl")
+    return [{name.removeprefix("loss/"): value for name, value in line.items() if name != "minutes"} for line in lines]
 
 
 def segmentation_loss(line: dict[str, float]) -> float:
@@ -141,7 +142,7 @@ def test_the_three_phases_follow_each_other(tmp_path):
     joint = trainer.network.prototype_layer.prototype_vectors.detach().clone()
     assert float((joint - warm).abs().max()) > 5 * float((warm - start).abs().max())  # k-means moved them
     lines = curve(tmp_path)
-    common = {"step", "loss", "learning_rate"} | SEGMENTATION
+    common = {"step", "total", "learning_rate"} | SEGMENTATION
     assert [set(line) for line in lines[:3]] == [common] * 3
     assert [set(line) for line in lines[3:]] == [common | PROTOTYPES] * 3
     assert not (tmp_path / "model.safetensors").exists()
