@@ -94,7 +94,7 @@ def read_case(path: str | os.PathLike[str], *, with_label: bool = True) -> Case:
     if path.is_file():
         return _read_decathlon(path, _decathlon_label(path) if with_label else None)
     found, others = _files_by_role(path)
-    label = found.pop("label", None) if with_label else None
+    label = found.pop("label", None)
     if not any(role in found for role in MODALITIES):
         if (path / "imagesTr").is_dir():
             others = [file for _, file in list_cases(path)]
@@ -109,7 +109,8 @@ def read_case(path: str | os.PathLike[str], *, with_label: bool = True) -> Case:
             f"{path}: no file found for {_names(missing)}; there is: {there}. Expected names such as "
             "case_flair.nii.gz, case_t1.nii.gz, case_t1ce.nii.gz, case_t2.nii.gz; other names can be given by role."
         )
-    return _read_files({role: found[role] for role in MODALITIES}, label, _case_id(path, found.values()))
+    files = {role: found[role] for role in MODALITIES}
+    return _read_files(files, label if with_label else None, _case_id(path, files.values()))
 
 
 def read_case_files(
@@ -185,8 +186,9 @@ def list_cases(data_folder: str | os.PathLike[str]) -> list[tuple[str, Path]]:
         cases = []
         for candidate in [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())]:
             found, _ = _files_by_role(candidate)
-            if any(role in found for role in MODALITIES):
-                cases.append((_case_id(candidate, found.values()), candidate))
+            images = [file for role, file in found.items() if role in MODALITIES]
+            if images:
+                cases.append((_case_id(candidate, images), candidate))
     if not cases:
         raise FileNotFoundError(f"{folder}: no case found; expected a folder per case, or imagesTr with 4-D files.")
     by_id: dict[str, Path] = {}
@@ -293,7 +295,7 @@ def _files_by_role(folder: Path) -> tuple[dict[str, Path], list[Path]]:
 
 
 def _case_id(folder: Path, files: Iterable[Path]) -> str:
-    """What the files' names share before the modality, or else the folder's name."""
+    """What the images' names share before the modality, or else the folder's name; the label's name has no say."""
     prefixes = {_role(file)[1] for file in files}
     prefix = prefixes.pop() if len(prefixes) == 1 else ""
     return prefix or folder.resolve().name
@@ -337,10 +339,11 @@ def _check_image(volume: Volume, name: str) -> None:
         raise ValueError(f"{name}: expected a 3-D image, got shape {array.shape}.")
     if array.size == 0:
         raise ValueError(f"{name} is empty: its shape is {array.shape}.")
-    low, high = float(array.min()), float(array.max())  # NaN and infinity come through
-    if not (np.isfinite(low) and np.isfinite(high)):
-        count = int(array.size - np.isfinite(array).sum())
-        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity in {count} voxels.")
+    with np.errstate(over="ignore"):  # in float32, as they will be used: 1e300 is infinity there
+        low, high = float(np.float32(array.min())), float(np.float32(array.max()))  # NaN and infinity come through
+        if not (np.isfinite(low) and np.isfinite(high)):
+            count = int(array.size - np.isfinite(array.astype(np.float32)).sum())
+            raise ValueError(f"{name}: expected finite numbers (of float32), got NaN or infinity in {count} voxels.")
     if low == high:
         raise ValueError(f"{name} is empty or constant: every voxel is {low:g}; expected an image.")
 

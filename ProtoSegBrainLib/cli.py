@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from ProtoSegBrainLib.commands import COMMANDS, is_first_process
 
-BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

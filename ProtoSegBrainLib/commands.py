@@ -55,7 +55,8 @@ def add_segment_flags(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--case", type=Path, help="folder of one case (BraTS names), or a 4-D file (MSD Task01)")
     for role, name in FOUR_FILES.items():
-        parser.add_argument(f"--{name}", dest=role, type=Path, help=f"{MODALITY_NAMES[role]} file, instead of --case")
+        what = f"{MODALITY_NAMES[role]} file, instead of --case"
+        parser.add_argument(f"--{name}", dest=role, type=Path, action="append", metavar="FILE", help=what)
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--model", type=Path, help="weights, .safetensors (default: the bundled ones)")
     parser.add_argument("--labels", choices=tuple(LABEL_CONVENTIONS), default="brats2020", help="coding of the labels")
@@ -74,7 +75,7 @@ def segment(options: argparse.Namespace) -> Answer:
         started = time.perf_counter()
         case = _read_case(options)
         read_s = round(time.perf_counter() - started, 4)
-        output_files(case.case_id, options.out, overwrite=options.overwrite)
+        output_files(case.case_id, options.out, overwrite=options.overwrite, inputs=case.files.values())
         prediction = predict(case, model, config, on_progress)
         prediction = replace(prediction, timings_s={"read": read_s, **prediction.timings_s})
         on_progress(1.0, "Writing")
@@ -86,7 +87,7 @@ def segment(options: argparse.Namespace) -> Answer:
 def _read_case(options: argparse.Namespace) -> Case:
     from ProtoSegBrainLib.case import read_case, read_case_files
 
-    given = {role: path for role in FOUR_FILES if (path := getattr(options, role)) is not None}
+    given = {role: paths for role in FOUR_FILES if (paths := getattr(options, role)) is not None}
     if (options.case is None) == (not given):
         raise ValueError("Give either --case, or the four files --flair --t1 --t1ce --t2.")
     if options.case is not None:
@@ -94,7 +95,10 @@ def _read_case(options: argparse.Namespace) -> Case:
     missing = [f"--{name}" for role, name in FOUR_FILES.items() if role not in given]
     if missing:
         raise ValueError(f"All four modalities are needed; {' '.join(missing)} not given.")
-    return read_case_files(**given)
+    for role, paths in given.items():
+        if len(paths) > 1:
+            raise ValueError(f"--{FOUR_FILES[role]}: expected one file, got {' and '.join(map(str, paths))}.")
+    return read_case_files(**{role: path for role, (path,) in given.items()})
 
 
 # -- train ---------------------------------------------------------------------------------------------------------
@@ -108,7 +112,9 @@ def add_train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--splits", type=Path, required=True, help='JSON file: {"folds": [[case ids], ...]}')
     parser.add_argument("--fold", required=True, help="number of the fold that is held out, or all to hold out none")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run: model, log, curves, checkpoints")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="default", help="the network to start from")
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), default="default", help="the network, which the flags --model-... change"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     add_flags(parser, TrainConfig)
 

@@ -21,6 +21,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,21 +83,34 @@ def volumes_ml(label: np.ndarray, affine: np.ndarray) -> dict[str, float]:
     return {name: round(sum(counts[index] for index in indices) * voxel_ml, 4) for name, indices in members.items()}
 
 
-def output_files(case_id: str, out_dir: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+def output_files(
+    case_id: str, out_dir: str | Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()
+) -> dict[str, Path]:
     """Paths of the four files of a case, before they are written.
 
     Call it before the computation, so that a refusal costs nothing.
 
+    Args:
+        case_id: Of the case.
+        out_dir: Folder for the files; it need not exist yet.
+        overwrite: Whether earlier results may be replaced.
+        inputs: Files of the case itself (the expert's label may have a result's name); they are never replaced.
+
     Raises:
-        FileExistsError: One of the files is there already and ``overwrite`` is False, or ``out_dir`` is a file.
+        FileExistsError: One of the files is there already and ``overwrite`` is False, or is one of ``inputs``, or
+            ``out_dir`` is or lies below a file.
         ValueError: ``case_id`` cannot be a file name.
     """
     out_dir = Path(out_dir)
     if not case_id or Path(case_id).name != case_id:
         raise ValueError(f"A case_id names the output files; expected a plain name, got {case_id!r}.")
-    if out_dir.exists() and not out_dir.is_dir():
-        raise FileExistsError(f"The output folder {out_dir} is a file; name a folder.")
+    nearest = next(place for place in (out_dir, *out_dir.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise FileExistsError(f"The output folder {out_dir} cannot be made: {nearest} is a file; name a folder.")
     files = {kind: out_dir / f"{case_id}{ending}" for kind, ending in ENDINGS.items()}
+    own = {Path(path).resolve() for path in inputs}.intersection(path.resolve() for path in files.values())
+    if own:
+        raise FileExistsError(f"{own.pop()} is a file of case {case_id} itself; choose another output folder.")
     present = sorted(path.name for path in files.values() if path.exists())
     if present and not overwrite:
         raise FileExistsError(

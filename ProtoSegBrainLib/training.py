@@ -95,6 +95,11 @@ class TrainConfig:
         for name in ("steps", "batch_size", "accumulation", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}.")
+        if self.minutes < 0:
+            raise ValueError(f"minutes: expected 0 or more; got {self.minutes}.")
+        patch_size, multiple = self.sampling.patch_size, self.model.level_strides[-1]
+        if patch_size < 1 or patch_size % multiple:
+            raise ValueError(f"patch_size: expected a multiple of {multiple}; got {patch_size}.")
 
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -128,7 +133,9 @@ def train(
     if (out / "log.jsonl").exists() and not resume:
         raise FileExistsError(f"{out} already holds a run; add --resume to go on with it or choose another folder.")
     if resume and not (out / "checkpoint.json").exists():
-        raise FileNotFoundError(f"{out} holds no checkpoint to resume from.")
+        raise FileNotFoundError(
+            f"{out} holds no checkpoint to resume from; start in an empty folder, without --resume."
+        )
     device = choose_device(config.device)
     cache = Path(config.cache) if config.cache else out / "prepared"
     cases = prepare_data(data, train_ids, cache, device, on_progress)
@@ -148,23 +155,36 @@ def read_split(splits: Path, fold: str) -> tuple[list[str], list[str]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file does not list folds, or not this one.
+        ValueError: The file does not list folds, or not this one, or leaves no case to train on.
     """
+    if not Path(splits).is_file():
+        raise FileNotFoundError(f"There is no splits file {splits}.")
     try:
-        folds = json.loads(Path(splits).read_text())["folds"]
+        folds = [[str(case_id) for case_id in members] for members in json.loads(Path(splits).read_text())["folds"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f'{splits}: expected JSON of the form {{"folds": [[case ids], …]}}; got {error!r}.') from error
     if fold == "all":
         return [case_id for members in folds for case_id in members], []
     if not fold.isdigit() or int(fold) >= len(folds):
         raise ValueError(f"--fold: expected 0 to {len(folds) - 1} or all, as {splits} says; got {fold!r}.")
-    held_out = folds[int(fold)]
-    return [c for index, members in enumerate(folds) if index != int(fold) for c in members], held_out
+    rest = [c for index, members in enumerate(folds) if index != int(fold) for c in members]
+    if not rest:
+        raise ValueError(f"{splits}: without fold {fold} there is no case left to train on.")
+    return rest, folds[int(fold)]
 
 
 def choose_device(name: str) -> str:
-    """``auto`` takes the GPU (of this process) if there is one."""
+    """``auto`` takes the GPU (of this process) if there is one.
+
+    Raises:
+        ValueError: torch cannot compute on that device here.
+    """
     if name != "auto":
+        try:
+            torch.empty(1, device=name)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"device: torch cannot use {name!r} on this machine ({reason}); try cpu.") from error
         return name
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
@@ -463,7 +483,13 @@ class Trainer:
         state = json.loads((self.out / "checkpoint.json").read_text())
         tensors = safetensors.torch.load_file(self.out / state["tensors"])
         for prefix, module in (("network.", self.network), ("ema.", self.ema)):
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+            values = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            try:
+                module.load_state_dict(values)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"{self.out}: the run there trains another network; give --resume the flags it was started with."
+                ) from error
         optimiser = self.optimiser.state_dict()
         optimiser["state"] = {}
         for key, value in tensors.items():

@@ -26,6 +26,7 @@ GRID_TOLERANCE_MM = 0.01
 # Affines pass through float32 in files; a voxel index nearer than this to a whole number is that number.
 INDEX_TOLERANCE = 1e-3
 GZIP_MAGIC = b"\x1f\x8b"
+NIFTI_HEADER_BYTES = 348
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -108,7 +109,8 @@ def write_volume(
     if not path.name.lower().endswith(NIFTI_SUFFIXES):
         raise ValueError(f"{path}: expected a name ending in .nii.gz or .nii.")
     array = volume.array
-    array = array.astype({"bool": np.uint8, "float16": np.float32}.get(array.dtype.name, array.dtype), copy=False)
+    stored = np.dtype({"bool": np.uint8, "float16": np.float32}.get(array.dtype.name, array.dtype))
+    array = array.astype(stored.newbyteorder("="), copy=False)  # the header is in the machine's byte order
     header = _nifti_header(array, volume.affine, description, slope)
     data = array.ravel(order="F").data.cast("B")  # no copy where i is fastest in memory
     parts: list[bytes | memoryview] = [header, data]
@@ -184,6 +186,8 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     data = path.read_bytes()
     if data.startswith(GZIP_MAGIC):
         data = igzip.decompress(data)
+    if len(data) < NIFTI_HEADER_BYTES:
+        raise ValueError(f"expected at least a header of {NIFTI_HEADER_BYTES} bytes, the file has {len(data)}")
     is_nifti2 = 540 in (int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big"))
     image = (nib.Nifti2Image if is_nifti2 else nib.Nifti1Image).from_bytes(data)
     proxy: Any = image.dataobj

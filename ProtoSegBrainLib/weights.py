@@ -159,7 +159,8 @@ def read_card(path: Path) -> ModelCard:
             identity=content["identity"],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{card_path} is not a ProtoSegBrain model card: {error}") from error
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{card_path} is not a ProtoSegBrain model card: {reason}") from error
 
 
 def recalibrate(path: Path, calibration: Calibration) -> None:

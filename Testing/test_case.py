@@ -134,6 +134,14 @@ def test_case_is_named_by_its_files_or_else_by_its_folder(tmp_path):
     assert read_case_files(**by_role(tmp_path / "Case_7")).case_id == "Case_7"
 
 
+def test_a_label_of_another_name_does_not_rename_the_case(tmp_path):
+    folder = write_brats(tmp_path).rename(tmp_path / "folder")
+    write(folder / "W39_1998_seg.nii.gz", CLASSES)
+    assert read_case(folder).label is not None
+    names = {read_case(folder).case_id, read_case(folder, with_label=False).case_id, list_cases(tmp_path)[0][0]}
+    assert names == {"Case_7"}
+
+
 @pytest.mark.parametrize(("convention", "suffix"), [("brats2020", ".nii.gz"), ("brats2023", ".nrrd")])
 def test_labels_of_both_brats_codings_mean_the_same(tmp_path, convention, suffix):
     folder = write_brats(tmp_path)
@@ -371,12 +379,13 @@ def with_value(value: float):
         (with_value(np.nan), "NaN or infinity in 1 voxels"),
         (with_value(np.inf), "NaN or infinity in 1 voxels"),
         (with_value(-np.inf), "NaN or infinity in 1 voxels"),
+        (lambda array: array.astype(np.float64) * 1e300, r"float32\), got NaN or infinity in \d+ voxels"),
         (np.zeros_like, "every voxel is 0"),
         (lambda array: np.full_like(array, 7), "every voxel is 7"),
         (lambda array: array[:0], "empty|cannot be read"),
         (four_dimensional, r"3-D.*\(20, 24, 16, 2\)"),
     ],
-    ids=["nan", "inf", "-inf", "zero", "constant", "no-voxels", "4-D"],
+    ids=["nan", "inf", "-inf", "beyond-float32", "zero", "constant", "no-voxels", "4-D"],
 )
 def test_images_that_are_none(tmp_path, spoil, message):
     folder = write_brats(tmp_path)

@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,10 @@ def bad_inputs(data, model, tmp_path):
         "three of four files": (["--flair", case, "--t1", case, "--t1ce", case, "--model", model], "--t2"),
         "weights without a card": (["--case", case, "--model", foreign], "foreign"),
         "no weights": (["--case", case, "--model", tmp_path / "gone.safetensors"], "gone"),
+        "one role twice": (
+            ["--flair", "a", "--t1", "b", "--t1ce", "c", "--t2", "d", "--t2", "e"],
+            "one file, got d and e",
+        ),
         "no such device": (["--case", case, "--model", model, "--device", "abacus"], "abacus"),
         "no such coding": (["--case", case, "--model", model, "--labels", "brats1999"], "brats1999"),
         "unknown flag": (["--case", case, "--model", model, "--frobnicate"], "--frobnicate"),
@@ -122,6 +127,7 @@ def bad_inputs(data, model, tmp_path):
 
 BAD_INPUTS = (
     *("no case", "modality missing", "neither case nor files", "case and files", "three of four files"),
+    "one role twice",
     *("weights without a card", "no weights", "no such device", "no such coding", "unknown flag", "not a number"),
 )
 
@@ -146,6 +152,16 @@ def test_earlier_results_are_kept_unless_overwrite_is_said(run, data, model, tmp
     assert "--overwrite" in answer["error"]
     assert (tmp_path / "simulated_1_prediction.json").read_bytes() == before
     assert run(*arguments, "--overwrite")[0] == 0
+
+
+def test_the_experts_label_is_not_overwritten_by_a_result_of_its_name(run, data, model, tmp_path):
+    case = tmp_path / "simulated_1"
+    shutil.copytree(data / "simulated_1", case)
+    before = (case / "simulated_1_seg.nii.gz").read_bytes()
+    code, answer = run("segment", "--case", case, "--out", case, "--model", model, "--overwrite")
+    assert code == 2
+    assert "simulated_1_seg.nii.gz is a file of case simulated_1 itself" in answer["error"]
+    assert (case / "simulated_1_seg.nii.gz").read_bytes() == before
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["segment"], ["train", "--data", "x"], ["simulate", "--out"]])

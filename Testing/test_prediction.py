@@ -93,6 +93,12 @@ def test_results_are_not_overwritten_unasked(a_prediction: Prediction, tmp_path:
         read_prediction(tmp_path)
 
 
+def test_files_of_the_case_itself_are_never_replaced(tmp_path: Path) -> None:
+    own = tmp_path / "folder" / ".." / "x_seg.nii.gz"
+    with pytest.raises(FileExistsError, match=r"x_seg\.nii\.gz is a file of case x itself"):
+        output_files("x", tmp_path, overwrite=True, inputs=[tmp_path / "x_t1.nii.gz", own])
+
+
 @pytest.mark.parametrize("culprit", ["_seg.nii.gz", "_prob.nii.gz", "_sim.nii.gz"])
 def test_a_failed_write_leaves_nothing(
     a_prediction: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, culprit: str
@@ -123,6 +129,8 @@ def test_bad_requests_are_refused(a_prediction: Prediction, tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError, match="is a file"):
         output_files("x", tmp_path / "file")
+    with pytest.raises(FileExistsError, match=r"below cannot be made: .*file is a file"):
+        output_files("x", tmp_path / "file" / "below")
     with pytest.raises(ValueError, match="plain name"):
         output_files("../x", tmp_path)
     with pytest.raises(FileNotFoundError, match="no result"):

@@ -395,6 +395,14 @@ def test_a_folder_with_a_run_is_not_overwritten(data, tmp_path):
         train_here(data, tmp_path)
 
 
+def test_the_checkpoint_of_another_network_is_refused(tmp_path):
+    first = Trainer(CONFIG, CASES, tmp_path)
+    first.save_checkpoint()
+    wider = replace(CONFIG, model=replace(TINY, widths=(8, 16)))
+    with pytest.raises(ValueError, match="trains another network"):
+        Trainer(wider, CASES, tmp_path).load_checkpoint()
+
+
 def test_nothing_to_resume_is_said(data, tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint to resume from"):
         train_here(data, tmp_path / "new", resume=True)
@@ -414,8 +422,18 @@ def test_a_splits_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "splits.json").write_text("not json")
     with pytest.raises(ValueError, match=r"splits.json"):
         read_split(tmp_path / "splits.json", "0")
+    (tmp_path / "splits.json").write_text('{"folds": [1, 2]}')
+    with pytest.raises(ValueError, match=r"splits.json"):
+        read_split(tmp_path / "splits.json", "0")
     with pytest.raises(FileNotFoundError, match=r"none.json"):
         read_split(tmp_path / "none.json", "0")
+
+
+def test_a_fold_that_leaves_nothing_to_train_on_is_refused(tmp_path):
+    (tmp_path / "splits.json").write_text('{"folds": [["a", "b"]]}')
+    with pytest.raises(ValueError, match="no case left"):
+        read_split(tmp_path / "splits.json", "0")
+    assert read_split(tmp_path / "splits.json", "all") == (["a", "b"], [])
 
 
 def test_a_case_that_is_not_there_is_refused(data, tmp_path):
@@ -432,8 +450,23 @@ def test_a_fold_trains_on_the_others_and_all_trains_on_all(data):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("optimiser", "lion"), ("schedule", "step"), ("precision", "int8"), ("steps", 0), ("accumulation", 0)],
+    [
+        *(("optimiser", "lion"), ("schedule", "step"), ("precision", "int8"), ("steps", 0), ("accumulation", 0)),
+        ("minutes", -1.0),
+    ],
 )
 def test_a_setting_that_cannot_work_is_refused_at_once(name, value):
     with pytest.raises(ValueError, match=f"{name}: expected .*{value}"):
         TrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize("patch_size", [-4, 0, 18])
+def test_a_patch_the_network_cannot_take_is_refused_at_once(patch_size):
+    with pytest.raises(ValueError, match=f"patch_size: expected a multiple of 4; got {patch_size}"):
+        TrainConfig(model=TINY, sampling=SamplingConfig(patch_size=patch_size))
+
+
+def test_a_device_that_is_not_there_is_refused_before_any_work(data, tmp_path):
+    with pytest.raises(ValueError, match=r"device: torch cannot use 'abacus'"):
+        train(replace(WHOLE, device="abacus"), data / "cases", data / "splits.json", "0", tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -203,6 +203,12 @@ def test_types_that_nifti_lacks_are_widened(tmp_path):
     assert read_volume(tmp_path / "b.nii").array.dtype == np.float32
 
 
+def test_foreign_byte_order_is_turned_to_the_headers(tmp_path, numbers):
+    swapped = numbers.array.astype(numbers.array.dtype.newbyteorder("S"))
+    write_volume(tmp_path / "scan.nii", Volume(swapped, numbers.affine))
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan.nii").array, numbers.array)
+
+
 def test_failed_writing_leaves_no_file(tmp_path, numbers):
     with pytest.raises(nib.spatialimages.HeaderDataError):
         write_volume(tmp_path / "a.nii.gz", Volume(np.zeros((2, 2, 2), "datetime64[s]"), OBLIQUE))
@@ -280,6 +286,9 @@ def test_damaged_file_is_named(tmp_path, numbers, suffix, damage):
 def test_other_bad_files(tmp_path, numbers):
     with pytest.raises(FileNotFoundError, match=r"no\.nii"):
         read_volume(tmp_path / "no.nii")
+    (tmp_path / "short.nii").write_bytes(b"hello")
+    with pytest.raises(ValueError, match=r"short\.nii cannot be read.*348 bytes, the file has 5"):
+        read_volume(tmp_path / "short.nii")
     (tmp_path / "scan.dcm").write_bytes(b"")
     with pytest.raises(ValueError, match=r"scan\.dcm.*\.nrrd"):
         read_volume(tmp_path / "scan.dcm")

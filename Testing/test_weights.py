@@ -191,6 +191,12 @@ def test_what_is_not_a_card_is_refused(a_file: Path, content: bytes) -> None:
         load_model(a_file)
 
 
+def test_a_foreign_card_is_told_what_it_lacks(a_file: Path) -> None:
+    a_file.with_suffix(".json").write_text("{}")
+    with pytest.raises(ValueError, match="it lacks 'format'"):
+        read_card(a_file)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
