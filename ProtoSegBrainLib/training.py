@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -442,7 +442,7 @@ class Trainer:
             "date": date.today().isoformat(),
             "cases": [case.case_id for case in self.cases],
             "citation": "BraTS: Menze 2015, Bakas 2017, Bakas 2018, Baid 2021",
-            "config": _plain(asdict(self.config)),
+            "config": self._recorded_config(),
         }
         name = self.config.name or f"protosegbrain-fold-{data['fold']}"
         card = ModelCard(name, self.config.model, prototypes, training=training, metrics=summary)
@@ -450,6 +450,13 @@ class Trainer:
         _write_json(self.out / "summary.json", summary)
         self._close_logbook()
         return summary
+
+    def _recorded_config(self) -> dict[str, Any]:
+        """The configuration for the card, without the places of this machine."""
+        start = Path(self.config.start_from)
+        started = f"{start.parent.name}/{start.name}" if self.config.start_from else ""
+        recorded: dict[str, Any] = json.loads(json.dumps(asdict(replace(self.config, cache="", start_from=started))))
+        return recorded
 
     # -- files -------------------------------------------------------------------------------------------------------
 
@@ -556,10 +563,6 @@ def _synchronised(network: ProtoSegNet, processes: int, device: str) -> ProtoSeg
 def _cpu_has_bfloat16() -> bool:
     """True where the processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from ProtoSegBrainLib.case import Case, read_case_files
+from ProtoSegBrainLib.case import Case, read_case, read_case_files
 from ProtoSegBrainLib.labels import MODALITIES, REGIONS
 from ProtoSegBrainLib.metrics import dice
 from ProtoSegBrainLib.predict import predict
@@ -54,36 +56,42 @@ def test_simulated_tumour_is_found(a_simulated_case: Case, its_prediction: Predi
     assert region_dice(its_prediction.label, a_simulated_case.label)["WT"] >= 0.80
 
 
-def test_healthy_side_stays_free(a_simulated_case: Case, its_prediction: Prediction) -> None:
-    """The true tumour lies on one side; less than 2 ml may be painted on the other."""
-    tumour = np.argwhere(a_simulated_case.label > 0)
-    middle = a_simulated_case.label.shape[0] // 2
-    other = slice(0, middle - 10) if tumour[:, 0].mean() > middle else slice(middle + 10, None)
-    assert np.count_nonzero(its_prediction.label[other]) < 2000
+def test_the_brain_far_from_the_tumour_stays_free(a_simulated_case: Case, its_prediction: Prediction) -> None:
+    """Less than 1 ml may be painted more than 10 mm away from the true tumour."""
+    every_second = (slice(None, None, 2),) * 3
+    distance_mm = ndimage.distance_transform_edt(a_simulated_case.label[every_second] == 0, sampling=2)
+    far = (its_prediction.label[every_second] > 0) & (distance_mm > 10)
+    assert np.count_nonzero(far) * 8 < 1000
 
 
-def test_four_oblique_grids_give_what_the_aligned_case_gives(
-    a_simulated_case: Case, its_prediction: Prediction, tmp_path
-) -> None:
-    """Each modality turned, moved and sampled otherwise: the same tumour, on the exact grid of the reference."""
-    files = {}
-    grids = {}
+def test_four_oblique_grids_give_what_the_aligned_case_gives(real_data, tmp_path) -> None:
+    case = read_case(real_data / "original_format" / "BraTS2021_00006", with_label=False)
+    agreement = dice_of_four_grids(case, predict(case), tmp_path)
+    assert agreement["WT"] >= 0.95
+    assert agreement["TC"] >= 0.95
+
+
+def test_four_oblique_grids_of_a_simulated_case(a_simulated_case: Case, its_prediction: Prediction, tmp_path) -> None:
+    """Looser than the real case's: interpolation takes away more of the simulation's noise, which has no grain."""
+    assert dice_of_four_grids(a_simulated_case, its_prediction, tmp_path)["WT"] >= 0.9
+
+
+def dice_of_four_grids(case: Case, aligned: Prediction, folder: Path) -> dict[str, float]:
+    """Each modality turned, moved and sampled otherwise: agreement, on the exact grid of the reference."""
+    files, grids = {}, {}
     for number, role in enumerate(MODALITIES):
-        shape, affine = an_oblique_grid(a_simulated_case, degrees=3 + 4 * number, spacing=(1.0, 0.9, 1.2), shift=number)
-        volume = Volume(a_simulated_case.images[number], a_simulated_case.affine)
-        files[role] = tmp_path / f"scan_{role}.nii.gz"
-        grids[role] = (shape, affine)
-        write_volume(files[role], resample(volume, shape, affine, order=1))
+        shape, affine = an_oblique_grid(case, degrees=3 + 4 * number, spacing=(1.0, 0.9, 1.2), shift=number)
+        files[role], grids[role] = folder / f"scan_{role}.nii.gz", (shape, affine)
+        write_volume(files[role], resample(Volume(case.images[number], case.affine), shape, affine, order=1))
 
-    case = read_case_files(**files)
-    prediction = predict(case)
+    prediction = predict(read_case_files(**files))
 
     shape, affine = grids["t1c"]
     assert prediction.label.shape == shape
     np.testing.assert_allclose(prediction.affine, affine, atol=1e-4)
     assert any("resampled" in sentence for sentence in prediction.warnings)
-    aligned = resample(Volume(its_prediction.label, its_prediction.affine), shape, affine, order=0).array
-    assert region_dice(prediction.label, aligned)["WT"] >= 0.95
+    expected = resample(Volume(aligned.label, aligned.affine), shape, affine, order=0).array
+    return region_dice(prediction.label, expected)
 
 
 def an_oblique_grid(
