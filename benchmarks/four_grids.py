@@ -1,0 +1,76 @@
+"""Does a case on four oblique, anisotropic, shifted grids give what the same case gives on one aligned grid?
+
+    python benchmarks/four_grids.py --case DIR [--case DIR ...] [--seed N ...]
+
+Prints the Dice of the two predictions of the bundled model for each case and for each simulated case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ProtoSegBrainLib.case import Case, read_case, read_case_files
+from ProtoSegBrainLib.labels import MODALITIES, REGIONS
+from ProtoSegBrainLib.metrics import dice
+from ProtoSegBrainLib.predict import predict
+from ProtoSegBrainLib.prediction import Prediction
+from ProtoSegBrainLib.simulate import simulate_case
+from ProtoSegBrainLib.volume import Volume, resample, write_volume
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", type=Path, action="append", default=[], help="folder of one case")
+    parser.add_argument("--seed", type=int, action="append", default=[], help="number of a simulated case")
+    options = parser.parse_args()
+    cases = [read_case(folder, with_label=False) for folder in options.case]
+    for case in [*cases, *(simulate_case(seed) for seed in options.seed)]:
+        with tempfile.TemporaryDirectory() as folder:
+            agreement = dice_of_four_grids(case, predict(case), Path(folder))
+        print(case.case_id, *(f"{name} {value:.3f}" for name, value in agreement.items()))
+
+
+def region_dice(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    return {name: dice(np.isin(first, classes), np.isin(second, classes)) for name, classes in REGIONS.items()}
+
+
+def dice_of_four_grids(case: Case, aligned: Prediction, folder: Path) -> dict[str, float]:
+    """Each modality turned, moved and sampled otherwise: agreement, on the exact grid of the reference."""
+    files, grids = {}, {}
+    for number, role in enumerate(MODALITIES):
+        shape, affine = an_oblique_grid(case, degrees=3 + 4 * number, spacing=(1.0, 0.9, 1.2), shift=number)
+        files[role], grids[role] = folder / f"scan_{role}.nii.gz", (shape, affine)
+        write_volume(files[role], resample(Volume(case.images[number], case.affine), shape, affine, order=1))
+
+    prediction = predict(read_case_files(**files))
+
+    shape, affine = grids["t1c"]
+    assert prediction.label.shape == shape
+    np.testing.assert_allclose(prediction.affine, affine, atol=1e-4)
+    assert any("resampled" in sentence for sentence in prediction.warnings)
+    expected = resample(Volume(aligned.label, aligned.affine), shape, affine, order=0).array
+    return region_dice(prediction.label, expected)
+
+
+def an_oblique_grid(
+    case: Case, degrees: float, spacing: tuple[float, float, float], shift: float
+) -> tuple[tuple[int, int, int], np.ndarray]:
+    """A grid around the same centre: turned about two axes, with unequal voxels and moved by fractions of one."""
+    angle = np.deg2rad(degrees)
+    about_z = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    affine = np.eye(4)
+    affine[:3, :3] = about_z @ about_x @ np.diag(spacing)
+    nx, ny, nz = (int(np.ceil(size * 1.15 / step)) for size, step in zip(case.images.shape[1:], spacing, strict=True))
+    middle = (np.array(case.images.shape[1:]) - 1) / 2
+    centre = case.affine[:3, :3] @ middle + case.affine[:3, 3] + 0.3 * shift
+    affine[:3, 3] = centre - affine[:3, :3] @ ((np.array([nx, ny, nz]) - 1) / 2)
+    return (nx, ny, nz), affine
+
+
+if __name__ == "__main__":
+    main()
