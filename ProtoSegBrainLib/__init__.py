@@ -7,6 +7,7 @@ volume        one image with its affine: read, write, reorient, resample
 case          one patient study: four modalities on one grid, and the expert's label
 simulate      a procedural, licence-free case
 preprocess    case -> what the network sees, and back
+evidence      last layer, prototypes and calibration: how similarities become a decision
 model         the network: backbone, ASPP, decoder, embedding, prototype layer, last layer
 losses        one function per equation
 augmentation  random changes of training patches

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ProtoSegBrainLib.dataset import TrainingCase, padded_label, whole_window
+from ProtoSegBrainLib.evidence import Calibration
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.losses import class_shares
 from ProtoSegBrainLib.metrics import dice
 from ProtoSegBrainLib.model import ProtoSegNet, upsample
-from ProtoSegBrainLib.weights import Calibration
 
 ET = CLASSES.index("ET")
 VOXELS_PER_CASE = 20_000

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from ProtoSegBrainLib.case import Case
+from ProtoSegBrainLib.evidence import Evidence
 from ProtoSegBrainLib.inference import Attempt, Device, Precision, is_out_of_memory, plan, run_network
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.model import ProtoSegNet, fuse_for_inference, upsample
-from ProtoSegBrainLib.prediction import Prediction, volumes_ml
+from ProtoSegBrainLib.prediction import LARGEST_IN_BRAIN, Prediction, volumes_ml
 from ProtoSegBrainLib.preprocess import NetworkInput, prepare, to_reference
 from ProtoSegBrainLib.weights import ModelCard, load_model
 
@@ -92,7 +93,7 @@ def predict(
     clock.lap("network")
 
     progress(0.8, "Mapping the result back to the input's grid")
-    label, probabilities = on_reference(tumour, network_input)
+    label, probabilities = on_reference(tumour, network_input, np.asarray(case.images.any(axis=0)))
     label, sentences = remove_small_enhancement(label, case.affine, card.calibration.minimum_et_ml)
     clock.lap("to_reference")
     progress(1.0, "Done")
@@ -105,6 +106,7 @@ def predict(
         affine=case.affine,
         volumes_ml=volumes_ml(label, case.affine),
         model=_identity(network, card),
+        evidence=evidence_of(network, card),
         device=used.name,
         timings_s=clock.timings_s,
         warnings=(*case.warnings, *warnings, *sentences),
@@ -118,16 +120,18 @@ def prototype_affine(affine: np.ndarray, stride: int) -> np.ndarray:
     return affine @ steps
 
 
-def on_reference(tumour: np.ndarray, network_input: NetworkInput) -> tuple[np.ndarray, np.ndarray]:
+def on_reference(tumour: np.ndarray, network_input: NetworkInput, brain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Label and probabilities on the case's grid.
 
     Args:
         tumour: (3, X, Y, Z) float32, probabilities of NCR, ED, ET on the network's grid.
         network_input: Where they come from.
+        brain: Bool, on the case's grid; where it is False there is no tumour.
 
     Returns:
         label: uint8 class indices, the most probable class (the first of equals).
-        probabilities: (4, ...) float32; background is what the others leave, hence exactly 1 outside the brain crop.
+        probabilities: (4, ...) float32; background is what the others leave, exactly 1 outside the brain and at most
+            ``LARGEST_IN_BRAIN`` inside.
     """
     shape = network_input.reference_shape
     # Both lie in memory as in a file, i fastest: made, mapped and written without turning the axes round.
@@ -135,15 +139,16 @@ def on_reference(tumour: np.ndarray, network_input: NetworkInput) -> tuple[np.nd
     label = np.zeros(shape[::-1], np.uint8).transpose()
 
     box, boxed_input = _box_on_reference(network_input)
-    inside = probabilities[:, box[0], box[1], box[2]]
+    inside, brain = probabilities[:, box[0], box[1], box[2]], brain[box]
 
     def place(index: int) -> None:
-        inside[index] = to_reference(tumour[index - 1], boxed_input, order=1)
+        np.multiply(to_reference(tumour[index - 1], boxed_input, order=1), brain, out=inside[index])
 
     with ThreadPoolExecutor(len(tumour)) as pool:
         list(pool.map(place, range(1, len(CLASSES))))
     probabilities[0] = 1
-    np.maximum(1 - inside[1:].sum(axis=0), 0, out=inside[0])
+    rest = 1 - inside[1:].sum(axis=0)
+    np.clip(rest, 0, LARGEST_IN_BRAIN, out=inside[0], where=brain)
     label[box] = _most_probable(inside)
     return label, probabilities
 
@@ -207,22 +212,42 @@ def _run(
     fused = fuse_for_inference(network).to(attempt.device)
     images = torch.from_numpy(network_input.images).to(attempt.device)
     similarities, logits = run_network(fused, images, attempt.precision, tile=attempt.tile, tta=tta)
-    scaled = logits / torch.tensor(temperature, device=logits.device).reshape(-1, 1, 1, 1)
     # From here on z, y, x: the order of the files, see ``on_reference``.
-    scaled = scaled.permute(0, 3, 2, 1)[None].contiguous()
+    logits = logits.permute(0, 3, 2, 1)[None].contiguous()
     z, y, x = reversed(images.shape[1:])
-    whole = upsample(scaled, [n * network.prototype_stride for n in scaled.shape[2:]])[0]
-    tumour = whole.softmax(dim=0)[1:, :z, :y, :x]
-    tumour *= torch.from_numpy(network_input.brain).to(attempt.device).permute(2, 1, 0).contiguous()
+    whole = upsample(logits, [n * network.prototype_stride for n in logits.shape[2:]])[0][:, :z, :y, :x]
+    tumour = _calibrated(whole, temperature)[1:]
     # Channels leave the innermost place first: two passes along memory cost less than one across it.
     similarities = similarities.contiguous().permute(0, 3, 2, 1).contiguous()
     return _from_zyx(similarities), _from_zyx(tumour)
+
+
+def _calibrated(logits: Tensor, temperature: tuple[float, ...]) -> Tensor:
+    """Softmax of (K, ...) logits divided by the temperature of the class that leads: the label stays what it was."""
+    if len(set(temperature)) == 1:
+        return (logits / temperature[0]).softmax(dim=0)
+    divisor = torch.tensor(temperature, device=logits.device)[logits.argmax(dim=0)]
+    return (logits / divisor).softmax(dim=0)
 
 
 def _identity(network: ProtoSegNet, card: ModelCard) -> dict[str, Any]:
     """What a result says of the model it comes from."""
     prototype_class = [CLASSES[index] for index in network.prototype_class]
     return {"name": card.name, "identity": card.identity, "prototype_class": prototype_class}
+
+
+def evidence_of(network: ProtoSegNet, card: ModelCard) -> Evidence:
+    """The last layer of a network and what its card says of the prototypes."""
+    return Evidence(
+        prototype_class=tuple(CLASSES[index] for index in network.prototype_class),
+        weight=network.last_layer.weight.detach().cpu().numpy().copy(),
+        bias=network.last_layer.bias.detach().cpu().numpy().copy(),
+        similarity=network.config.similarity,
+        epsilon=network.config.epsilon,
+        prototype_stride=network.prototype_stride,
+        prototypes=card.prototypes,
+        calibration=card.calibration,
+    )
 
 
 def _from_zyx(array: Tensor) -> np.ndarray:

@@ -11,7 +11,8 @@ The four files of a case:
     One channel per prototype, float32 and unrounded, on the prototypes' own grid with that grid's own affine:
     ``weight @ similarities + bias`` gives the network's logits.
 ``<case_id>_prediction.json``
-    Volumes, model, device, timings, warnings, label coding. Moved into place last: where it lies, the rest is whole.
+    Volumes, model, evidence (weight, bias, prototypes, calibration), device, timings, warnings, label coding. Moved
+    into place last: where it lies, the rest is whole.
 """
 
 from __future__ import annotations
@@ -30,13 +31,26 @@ from typing import Any
 import numpy as np
 
 from ProtoSegBrainLib.case import decode_label, encode_label
+from ProtoSegBrainLib.evidence import Evidence
 from ProtoSegBrainLib.labels import CLASSES, LABEL_CONVENTIONS, REGIONS
 from ProtoSegBrainLib.volume import Volume, read_volume, write_volume
 
 RESEARCH_USE = "For research use only. Not a medical device; not for diagnosis or treatment."
 PROBABILITY_SLOPE = 1 / 65535
+LARGEST_IN_BRAIN = 1 - PROBABILITY_SLOPE
+"""Probability of background at most, in the brain: 1 itself, also in the file, marks what lies outside."""
 ENDINGS = {"seg": "_seg.nii.gz", "prob": "_prob.nii.gz", "sim": "_sim.nii.gz", "prediction": "_prediction.json"}
-SUMMARY_KEYS = {"case_id", "files", "label_coding", "volumes_ml", "model", "device", "timings_s", "warnings"}
+SUMMARY_KEYS = {
+    "case_id",
+    "files",
+    "label_coding",
+    "volumes_ml",
+    "model",
+    "evidence",
+    "device",
+    "timings_s",
+    "warnings",
+}
 
 
 @dataclass(frozen=True)
@@ -46,12 +60,14 @@ class Prediction:
     Attributes:
         case_id: Of the case.
         label: (X, Y, Z) uint8 class indices on the case's grid.
-        probabilities: (4, X, Y, Z) float32, calibrated, on the case's grid; background is 1 outside the brain.
+        probabilities: (4, X, Y, Z) float32, calibrated, on the case's grid; background is exactly 1 outside the brain
+            (where all four images are 0) and nowhere else.
         similarities: (P, x, y, z) float32 on the prototype grid; the logits are linear in them.
         similarity_affine: 4x4, voxel of ``similarities`` -> RAS mm.
         affine: 4x4, voxel of ``label`` -> RAS mm.
         volumes_ml: Volume of NCR, ED, ET and of the regions WT, TC, ET, in ml.
         model: Name, version and identity of the weights, and the class of each prototype.
+        evidence: How the similarities become this decision: last layer, prototypes, calibration.
         device: Where and in which precision the network ran, for example "cpu bfloat16".
         timings_s: Seconds per stage, in order.
         warnings: Plain sentences a user should read.
@@ -65,6 +81,7 @@ class Prediction:
     affine: np.ndarray
     volumes_ml: dict[str, float]
     model: dict[str, Any]
+    evidence: Evidence
     device: str
     timings_s: dict[str, float]
     warnings: tuple[str, ...] = ()
@@ -183,6 +200,7 @@ def read_prediction(folder: str | Path, case_id: str | None = None) -> Predictio
         affine=seg.affine,
         volumes_ml=summary["volumes_ml"],
         model=summary["model"],
+        evidence=_evidence(summary, path),
         device=summary["device"],
         timings_s=summary["timings_s"],
         warnings=tuple(summary["warnings"]),
@@ -224,6 +242,7 @@ def _summary(prediction: Prediction, label_convention: str, files: dict[str, Pat
         "warnings": list(prediction.warnings),
         "label_coding": {"convention": label_convention, "values": values},
         "model": prediction.model,
+        "evidence": prediction.evidence.to_dict(),
         "device": prediction.device,
         "timings_s": {stage: round(seconds, 4) for stage, seconds in prediction.timings_s.items()},
         "files": {kind: path.name for kind, path in files.items() if kind != "prediction"},
@@ -249,6 +268,13 @@ def _read_summary(path: Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{path} is not a prediction of ProtoSegBrain: it lacks {', '.join(sorted(missing))}.")
     return summary
+
+
+def _evidence(summary: dict[str, Any], path: Path) -> Evidence:
+    try:
+        return Evidence.from_dict(summary["evidence"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a prediction of ProtoSegBrain: its evidence is damaged ({error}).") from error
 
 
 def _channels_first(array: np.ndarray) -> np.ndarray:

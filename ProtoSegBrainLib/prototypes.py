@@ -14,10 +14,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ProtoSegBrainLib.dataset import TrainingCase, padded_label, whole_window
+from ProtoSegBrainLib.evidence import Prototype
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.losses import class_shares, cross_entropy_loss, region_dice_loss
 from ProtoSegBrainLib.model import ProtoSegNet, upsample
-from ProtoSegBrainLib.weights import Prototype
 
 Progress = Callable[[float, str], None]
 

@@ -17,54 +17,12 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from ProtoSegBrainLib.evidence import Calibration, Prototype
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
 
 FORMAT = "protosegbrain-1"
 BUNDLED = Path(__file__).parent / "weights" / "default.safetensors"
-
-
-@dataclass(frozen=True)
-class Prototype:
-    """Where a prototype comes from: the training patch whose embedding it is.
-
-    Attributes:
-        index: Channel in the similarity maps.
-        class_name: The class it speaks for.
-        case_id: Training case of the patch.
-        position_mm: Centre of the patch in the case's RAS space.
-        patch_size_mm: Edge of the patch on the prototype grid.
-        profile: Mean z-score of the patch per modality.
-        projection_distance: Squared L2 distance the prototype moved when it was projected.
-    """
-
-    index: int
-    class_name: str
-    case_id: str
-    position_mm: tuple[float, float, float]
-    patch_size_mm: float
-    profile: dict[str, float]
-    projection_distance: float
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Chosen on out-of-fold predictions, never on the cases they are reported on.
-
-    Attributes:
-        temperature: Divides the logit of each class before the softmax.
-        minimum_et_ml: Enhancing tumour of less volume than this in a case becomes NCR.
-    """
-
-    temperature: tuple[float, ...] = (1.0,) * len(CLASSES)
-    minimum_et_ml: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse temperatures that cannot divide the logits of the classes."""
-        if len(self.temperature) != len(CLASSES) or min(self.temperature) <= 0:
-            raise ValueError(
-                f"temperature needs {len(CLASSES)} positive numbers (of {CLASSES}), not {self.temperature}"
-            )
 
 
 @dataclass(frozen=True)
@@ -152,8 +110,8 @@ def read_card(path: Path) -> ModelCard:
         return ModelCard(
             name=content["name"],
             model=_model_config(content["model"]),
-            prototypes=tuple(_prototype(p) for p in content["prototypes"]),
-            calibration=_calibration(content["calibration"]),
+            prototypes=tuple(Prototype.from_dict(p) for p in content["prototypes"]),
+            calibration=Calibration.from_dict(content["calibration"]),
             training=content["training"],
             metrics=content["metrics"],
             identity=content["identity"],
@@ -182,18 +140,9 @@ def _storable(name: str, value: torch.Tensor) -> torch.Tensor:
     return (value.half() if is_kernel else value).contiguous()
 
 
-def _prototype(content: dict[str, Any]) -> Prototype:
-    x, y, z = content["position_mm"]
-    return Prototype(**{**content, "position_mm": (x, y, z)})
-
-
 def _model_config(content: dict[str, Any]) -> ModelConfig:
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
     return ModelConfig(**values)
-
-
-def _calibration(content: dict[str, Any]) -> Calibration:
-    return Calibration(tuple(content["temperature"]), content["minimum_et_ml"])
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from by_hand import evidence_for
 
 from ProtoSegBrainLib.case import Case
 from ProtoSegBrainLib.labels import CLASSES
@@ -39,6 +40,7 @@ def prediction(case):
         affine=AFFINE,
         volumes_ml=volumes_ml(label, AFFINE),
         model={"name": "made by hand", "prototype_class": prototype_class},
+        evidence=evidence_for(prototype_class),
         device="cpu",
         timings_s={},
     )

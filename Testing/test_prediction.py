@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from by_hand import evidence_for
 
 from ProtoSegBrainLib import prediction as module
 from ProtoSegBrainLib.prediction import Prediction, output_files, read_prediction, volumes_ml, write_prediction
@@ -27,6 +28,7 @@ def a_prediction(rng: np.random.Generator) -> Prediction:
         affine=AFFINE,
         volumes_ml=volumes_ml(label, AFFINE),
         model={"name": "test", "identity": "abc", "prototype_class": ["background", "NCR", "ED", "ET", "ET"]},
+        evidence=evidence_for(["background", "NCR", "ED", "ET", "ET"], 1.3, -0.7),
         device="cpu float32",
         timings_s={"network": 0.5},
         warnings=("A sentence.",),

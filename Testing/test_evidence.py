@@ -1,0 +1,59 @@
+"""Evidence: numbers that can be worked out on paper."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from by_hand import evidence_for
+
+from ProtoSegBrainLib.evidence import Calibration, Evidence, Prototype
+
+RECORD = Prototype(0, "ET", "case_1", (1.5, -2.0, 3.25), 2.0, {"t1c": 2.5}, 0.0, tuple(np.linspace(0, 4, 101)))
+
+
+def test_logits_are_bias_plus_the_contributions() -> None:
+    evidence = evidence_for(["background", "ET", "ET"], weight=2.0, bias=0.5)
+    similarities = np.array([1.0, 3.0, 0.25], np.float32)
+    contributions = evidence.contributions(similarities)
+    np.testing.assert_allclose(contributions, [[2, 0, 0], [0, 0, 0], [0, 0, 0], [0, 6, 0.5]])
+    np.testing.assert_allclose(contributions.sum(axis=1) + 0.5, evidence.logits(similarities), atol=1e-6)
+    maps = np.repeat(similarities, 8).reshape(3, 2, 2, 2)
+    np.testing.assert_allclose(evidence.logits(maps)[3], np.full((2, 2, 2), 7.0))
+
+
+@pytest.mark.parametrize("similarity", ["log", "cosine"])
+def test_distance_is_the_inverse_of_similarity(similarity: str) -> None:
+    evidence = replace(evidence_for(["ET"]), similarity=similarity)
+    distances = np.array([0, 0.01, 0.5, 2, 4.0])
+    similarities = np.log((distances + 1) / (distances + 0.01)) if similarity == "log" else 1 - distances / 4
+    np.testing.assert_allclose(evidence.distances(similarities), distances, atol=1e-9)
+
+
+def test_percentile_says_how_many_true_voxels_are_less_similar() -> None:
+    evidence = replace(evidence_for(["ET"]), prototypes=(RECORD,))
+    assert evidence.percentile(0, 3.72) == pytest.approx(93)
+    assert (evidence.percentile(0, -1), evidence.percentile(0, 9)) == (0, 100)
+    assert evidence_for(["ET"]).percentile(0, 1.0) is None
+
+
+def test_json_gives_it_back_to_the_last_bit(rng: np.random.Generator) -> None:
+    weight = rng.random((4, 3), np.float32)
+    evidence = replace(
+        evidence_for(["ED", "ET", "NCR"]),
+        weight=weight,
+        prototypes=(RECORD,),
+        calibration=Calibration((1, 2, 3, 4), 0.5),
+    )
+    back = Evidence.from_dict(json.loads(json.dumps(evidence.to_dict())))
+    np.testing.assert_array_equal(back.weight, weight)
+    assert back.weight.dtype == np.float32
+    assert (back.prototypes, back.calibration) == (evidence.prototypes, evidence.calibration)
+    assert back.prototype_class == evidence.prototype_class
+
+
+def test_a_temperature_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="4 positive numbers"):
+        Calibration((1.0, 0.0, 1.0, 1.0))
