@@ -56,6 +56,8 @@ class Case:
         label_convention: The coding the label file had, a key of ``LABEL_CONVENTIONS``.
         warnings: Plain sentences a user should read.
         files: Path by role (and ``label``); empty where the case comes from memory.
+        originals: The four images as they were stored, where they were not all on this grid; else (). The network's
+            input is interpolated from them, once.
     """
 
     case_id: str
@@ -65,6 +67,7 @@ class Case:
     label_convention: str | None = None
     warnings: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
+    originals: tuple[Volume, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -391,12 +394,14 @@ def _assemble(
 
     with ThreadPoolExecutor(len(MODALITIES)) as pool:
         list(pool.map(place, MODALITIES))
+    whole_steps = all(same_lattice(volume, reference.shape, reference.affine) for volume in volumes.values())
+    originals = () if whole_steps else tuple(volumes[role] for role in MODALITIES)
     if label is None:
-        return Case(case_id, images, reference.affine, warnings=tuple(warnings), files=files)
+        return Case(case_id, images, reference.affine, None, None, tuple(warnings), files, originals)
     warnings += _grid_warnings(label.volume, reference, "The label", label.name, names[reference_role])
     classes, convention = _classes(label, reference)
     warnings += _coding_warning(classes, images[MODALITIES.index("t1c")], convention)
-    return Case(case_id, images, reference.affine, classes, convention, tuple(warnings), files)
+    return Case(case_id, images, reference.affine, classes, convention, tuple(warnings), files, originals)
 
 
 def _reference_role(volumes: dict[str, Volume]) -> str:

@@ -1,11 +1,12 @@
 """From a ``Case`` to what the network sees, and back: the same code for training and inference.
 
-``prepare``: closest RAS axes, 1 mm voxels, brain crop, z-score inside the brain. ``to_reference`` maps an array on
-the network's grid back to the case's exact grid.
+``prepare``: RAS axes, 1 mm voxels (interpolated once, from the files' own grids), brain crop, z-score inside the brain.
+``to_reference`` maps an array on the network's grid back to the case's exact grid.
 """
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ SPACING_MM = 1.0
 # Grids this close to 1 mm are taken as they are: resampling would blur more than it corrects.
 SPACING_TOLERANCE_MM = 0.02
 MARGIN_VOXELS = 2
+# Of a millimetre: a face this near to a whole one lies on it.
+ROUNDING = 1e-3
 # The brightest voxels (vessels, artefacts) differ between scanners and file formats; they are clipped before the
 # mean and standard deviation are taken.
 CLIP_PERCENTILE = 99.9
@@ -52,6 +55,8 @@ def prepare(case: Case) -> NetworkInput:
     Raises:
         ValueError: The case has no voxel that is not zero.
     """
+    if not case.images.any():
+        raise ValueError(f"Case {case.case_id}: every voxel is zero; a brain was expected.")
     images, label, affine = _to_network_grid(case)
     brain = np.asarray(images.any(axis=0))
     if not brain.any():
@@ -86,25 +91,41 @@ def to_reference(array: np.ndarray, network_input: NetworkInput, order: int) -> 
 def _to_network_grid(case: Case) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """Images, label and affine with RAS axes and 1 mm voxels; views of the case where its voxels are 1 mm."""
     whole = canonical(Volume(np.moveaxis(case.images, 0, -1), case.affine))
-    images, affine = np.moveaxis(whole.array, -1, 0), whole.affine
-    label = None if case.label is None else canonical(Volume(case.label, case.affine)).array
-    if np.abs(np.asarray(whole.spacing_mm) - SPACING_MM).max() <= SPACING_TOLERANCE_MM:
-        return images, label, affine
-    shape, target = _isotropic_grid(whole)
-    with ThreadPoolExecutor(len(images)) as pool:
-        resampled = pool.map(lambda image: resample(Volume(image, affine), shape, target, order=1).array, images)
-        images = np.stack(list(resampled))
-    label = None if label is None else resample(Volume(label, affine), shape, target, order=0).array
-    return images, label, target
+    if not case.originals and np.abs(np.asarray(whole.spacing_mm) - SPACING_MM).max() <= SPACING_TOLERANCE_MM:
+        label = None if case.label is None else canonical(Volume(case.label, case.affine)).array
+        return np.moveaxis(whole.array, -1, 0), label, whole.affine
+    volumes = case.originals or tuple(Volume(image, case.affine) for image in case.images)
+    shape, target = _millimetre_grid(case)
+    with ThreadPoolExecutor(len(volumes)) as pool:
+        images = np.stack(list(pool.map(lambda volume: _interpolate(volume, shape, target), volumes)))
+    if case.label is None:
+        return images, None, target
+    return images, resample(Volume(case.label, case.affine), shape, target, order=0).array, target
 
 
-def _isotropic_grid(volume: Volume) -> tuple[tuple[int, int, int], np.ndarray]:
-    """The 1 mm grid over the same box: outer faces, not centres, of the first voxels coincide."""
-    factors = np.asarray(volume.spacing_mm) / SPACING_MM
-    nx, ny, nz = (max(1, int(np.ceil(n * f - 1e-3))) for n, f in zip(volume.shape, factors, strict=True))
-    steps = np.diag([*(1 / factors), 1.0])
-    steps[:3, 3] = (1 / factors - 1) / 2
-    return (nx, ny, nz), volume.affine @ steps
+def _millimetre_grid(case: Case) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Voxel centres on whole millimetres of RAS, around the box of voxels that are not zero.
+
+    It does not depend on how slices were laid: a patient scanned on another grid meets the network upright, on the
+    lattice of the training cases.
+    """
+    corner, end = _bounding_box(np.asarray(case.images.any(axis=0)))
+    faces = [(low - 0.5, high - 0.5) for low, high in zip(corner, end, strict=True)]
+    corners = np.array([[*corner, 1] for corner in itertools.product(*faces)]).T
+    position = (case.affine @ corners)[:3]
+    low, high = np.ceil(position.min(axis=1) - ROUNDING), np.floor(position.max(axis=1) + ROUNDING)
+    target = np.eye(4)
+    target[:3, 3] = low
+    nx, ny, nz = (int(n) + 1 for n in high - low)
+    return (nx, ny, nz), target
+
+
+def _interpolate(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
+    """Linear, between the voxels of the brain alone: its rim does not fade into the zeros around it."""
+    inside = (volume.array != 0).astype(np.float32)
+    weight = resample(Volume(inside, volume.affine), shape, affine, order=1).array
+    image = resample(volume, shape, affine, order=1).array
+    return np.where(weight >= 0.5, image / np.maximum(weight, 0.5), 0)
 
 
 def _bounding_box(brain: np.ndarray) -> tuple[list[int], list[int]]:

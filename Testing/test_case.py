@@ -229,6 +229,7 @@ def test_four_axis_orders_of_one_grid_are_copied_to_the_reference(tmp_path):
         np.testing.assert_array_equal(image, expected[role], err_msg=role)
     assert len(case.warnings) == 3
     assert all("copied, unchanged" in sentence for sentence in case.warnings)
+    assert case.originals == ()  # nothing was interpolated
 
 
 def test_four_grids_of_one_space_agree_with_the_aligned_case(tmp_path):
@@ -253,6 +254,9 @@ def test_four_grids_of_one_space_agree_with_the_aligned_case(tmp_path):
         np.testing.assert_allclose(case.images[MODALITIES.index(role)][core], aligned[role][core], atol=0.1)
     assert len(case.warnings) == 3
     assert all("resampled to the grid of t1c.nii.gz" in sentence for sentence in case.warnings)
+    for role, original in zip(MODALITIES, case.originals, strict=True):
+        np.testing.assert_allclose(original.affine, grids[role][1], atol=1e-5)
+        np.testing.assert_array_equal(original.array, read_volume(files[role]).array)
 
 
 def test_reference_is_the_finest_grid(tmp_path):

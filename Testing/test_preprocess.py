@@ -105,13 +105,49 @@ def test_several_channels_map_back_like_each_alone(a_case):
     np.testing.assert_array_equal(back[2], to_reference(network_input.images[2], network_input, order=1))
 
 
-def test_coarse_voxels_are_resampled_over_the_same_box():
-    rng = np.random.default_rng(1)
-    case = Case("a", rng.uniform(1, 2, (4, 6, 7, 5)).astype(np.float32), np.diag([2.0, 1.0, 3.0, 1.0]))
-    network_input = prepare(case)
-    assert network_input.brain.shape == (12, 7, 15)
-    np.testing.assert_allclose(network_input.affine @ [-0.5, -0.5, -0.5, 1], case.affine @ [-0.5, -0.5, -0.5, 1])
-    np.testing.assert_allclose(network_input.affine @ [11.5, 6.5, 14.5, 1], case.affine @ [5.5, 6.5, 4.5, 1])
+def test_other_voxels_meet_the_network_on_whole_millimetres_of_ras(rng):
+    images = rng.uniform(1, 2, (4, 6, 7, 5)).astype(np.float32)
+    affine = np.array([[0, 0, -3.0, 20.25], [-2, 0, 0, 7], [0, 1, 0, -3], [0, 0, 0, 1]])
+    network_input = prepare(Case("a", images, affine))
+    # The box of the voxels: x from 6.75 to 21.75, y from -4 to 8, z from -3.5 to 3.5.
+    np.testing.assert_array_equal(network_input.affine[:3, :3], np.eye(3))
+    np.testing.assert_array_equal(network_input.affine[:3, 3], [7, -4, -3])
+    assert network_input.brain.shape == (15, 13, 7)
+
+
+def test_the_rim_of_the_brain_does_not_fade_into_the_zeros_around_it(rng):
+    images = np.zeros((4, 20, 20, 20), np.float32)
+    images[:, 4:16, 5:15, 3:17] = rng.uniform(100, 101, (4, 12, 10, 14))
+    images[:, 9, 9, 9] = 50  # so that fading would not be hidden by the z-score
+    affine = oblique_grid(Case("a", images, np.eye(4), np.zeros((20, 20, 20), np.uint8)), (1.4, 1.2, 1.5))[1]
+    scores = prepare(Case("a", images, affine)).images
+    far = scores[scores != 0].min()
+    assert (scores[scores != 0] < far / 2).sum() < 4 * 40  # the dark voxel's neighbours, and nothing at the rim
+
+
+def test_four_grids_are_interpolated_once_from_the_files_own_voxels(a_case):
+    wanted = prepare(a_case)
+    grids = [
+        oblique_grid(a_case, spacing) for spacing in ((1.0, 0.9, 1.3), (1.2, 1.0, 0.8), (0.9, 1.1, 1.0), (1, 1, 1.2))
+    ]
+    originals = tuple(
+        resample(Volume(image, a_case.affine), *grid, order=1) for image, grid in zip(a_case.images, grids, strict=True)
+    )
+    on_reference = np.stack([resample(volume, *grids[1], order=1).array for volume in originals])
+    once = prepare(Case("a", on_reference, grids[1][1], originals=originals))
+    twice = prepare(Case("a", on_reference, grids[1][1]))
+
+    def error(found):
+        shift = np.rint(wanted.affine[:3, 3] - found.affine[:3, 3]).astype(int)
+        steps = np.linalg.inv(found.affine) @ wanted.affine
+        np.testing.assert_allclose(steps[:3, :3], np.eye(3), atol=1e-9)
+        np.testing.assert_allclose(steps[:3, 3], shift, atol=1e-6)  # the lattice of the aligned case
+        inside = np.argwhere(wanted.brain)
+        inside = inside[((inside + shift >= 0) & (inside + shift < found.brain.shape)).all(axis=1)]
+        pairs = (found.images[(slice(None), *(inside + shift).T)], wanted.images[(slice(None), *inside.T)])
+        return float(np.abs(pairs[0] - pairs[1])[[0, 2, 3]].mean())  # T1ce is the reference
+
+    assert error(once) < 0.8 * error(twice)
 
 
 def test_voxels_of_nearly_1_mm_are_taken_as_they_are():
