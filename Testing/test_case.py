@@ -20,7 +20,7 @@ from ProtoSegBrainLib.case import (
     read_case_files,
 )
 from ProtoSegBrainLib.labels import LABEL_CONVENTIONS, MODALITIES, MSD_CHANNELS
-from ProtoSegBrainLib.volume import Volume, resample, write_volume
+from ProtoSegBrainLib.volume import Volume, read_volume, resample, write_volume
 
 DATA = Path(os.environ.get("PROTOSEGBRAIN_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real cases are not here")
