@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import math
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    arguments = _with_negative_values(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in arguments
     try:
         options = build_parser(arguments).parse_args(arguments)
@@ -59,6 +60,17 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (see: {self.prog} --help)")
+
+
+def _with_negative_values(arguments: Sequence[str]) -> list[str]:
+    """``--at -1,2,3`` becomes ``--at=-1,2,3``, because argparse would take the list for a flag."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1].startswith("--") and re.match(r"-[\d.]+,", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _fail(code: int, message: str, as_json: bool) -> int:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ProtoSegBrainLib.augmentation import AugmentationConfig, augment, random_affine, warp
-from ProtoSegBrainLib.case import list_cases, read_case
+from ProtoSegBrainLib.case import Case, list_cases, read_case
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.preprocess import prepare
 
@@ -84,6 +84,15 @@ def prepare_data(
     return cases
 
 
+def in_memory(case: Case) -> TrainingCase:
+    """A case prepared without a cache, on the CPU; a case without a label counts as all background."""
+    network_input = prepare(case)
+    label = network_input.label
+    label = np.zeros(network_input.brain.shape, np.uint8) if label is None else np.ascontiguousarray(label)
+    images = torch.from_numpy(network_input.images.astype(np.float16))
+    return TrainingCase(case.case_id, images, torch.from_numpy(label), network_input.affine, _some_voxels(label))
+
+
 def _write_cache(folder: Path, case_id: str, cache: Path) -> None:
     case = read_case(folder)
     if case.label is None:
@@ -108,6 +117,12 @@ def _load_cached(case_id: str, cache: Path, device: str) -> TrainingCase:
     images = torch.from_numpy(np.load(cache / f"{case_id}_images.npy", mmap_mode="c"))
     label = np.load(cache / f"{case_id}_label.npy")
     affine = np.asarray(json.loads((cache / f"{case_id}.json").read_text())["affine"])
+    on_device = images if device == "cpu" else images.to(device)
+    return TrainingCase(case_id, on_device, torch.from_numpy(label).to(device), affine, _some_voxels(label))
+
+
+def _some_voxels(label: np.ndarray) -> dict[int, np.ndarray]:
+    """Up to 20,000 voxels of each tumour class that is present, drawn at random."""
     rng = np.random.default_rng(0)
     voxels = {}
     for index in range(1, len(CLASSES)):
@@ -115,8 +130,7 @@ def _load_cached(case_id: str, cache: Path, device: str) -> TrainingCase:
         if flat.size:
             chosen = rng.choice(flat, min(flat.size, VOXELS_KEPT_PER_CLASS), replace=False)
             voxels[index] = np.stack(np.unravel_index(chosen, label.shape), axis=1)
-    on_device = images if device == "cpu" else images.to(device)
-    return TrainingCase(case_id, on_device, torch.from_numpy(label).to(device), affine, voxels)
+    return voxels
 
 
 class PatchSampler:
@@ -209,3 +223,13 @@ def padded_label(case: TrainingCase, window: Tensor) -> Tensor:
     """(1, X, Y, Z) int64, padded as ``window`` is, with -1: what lies outside the case is a patch of no class."""
     sizes = zip(reversed(window.shape[2:]), reversed(case.label.shape), strict=True)
     return F.pad(case.label.long(), [p for a, b in sizes for p in (0, a - b)], value=-1)[None]
+
+
+def brain_label(images: Tensor, label: Tensor) -> Tensor:
+    """The label with -1, no class, outside the brain: a prototype of air would explain nothing.
+
+    Args:
+        images: (B, 4, X, Y, Z), 0 outside the brain.
+        label: (B, X, Y, Z) integer classes.
+    """
+    return torch.where((images != 0).any(dim=1), label, -1)

@@ -97,13 +97,25 @@ def run_network(
         tile: Edge in voxels of the part that each window decides; None for one window.
         tta: Whether to average with the mirror image.
     """
+    views = run_views(network, images, precision, tile=tile, tta=tta)
+    return mean_of([similarities for similarities, _ in views]), mean_of([logits for _, logits in views])
+
+
+def run_views(
+    network: ProtoSegNet, images: Tensor, precision: torch.dtype, *, tile: int | None = None, tta: bool = False
+) -> list[tuple[Tensor, Tensor]]:
+    """As ``run_network``, but each view on its own: as it is and, with ``tta``, mirrored; the latter turned back."""
     images = _pad(images, network.size_multiple)
-    similarities, logits = _windows(network, images, precision, tile)
+    views = [_windows(network, images, precision, tile)]
     if tta:
-        mirrored = _windows(network, images.flip(1), precision, tile)
-        similarities = (similarities + mirrored[0].flip(1)) / 2
-        logits = (logits + mirrored[1].flip(1)) / 2
-    return similarities, logits
+        similarities, logits = _windows(network, images.flip(1), precision, tile)
+        views.append((similarities.flip(1), logits.flip(1)))
+    return views
+
+
+def mean_of(views: Sequence[Tensor]) -> Tensor:
+    """Mean over views; a single one is returned as it is."""
+    return sum(views[1:], start=views[0]) / len(views) if len(views) > 1 else views[0]
 
 
 def tiles(

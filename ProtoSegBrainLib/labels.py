@@ -28,7 +28,7 @@ NO_CONTRAST_TOKENS = frozenset({"pre", "no", "non", "without", "precontrast"})
 LABEL_TOKENS = frozenset({"seg", "segmentation", "label", "labels"})
 """Tokens of a file name that mark the expert's label map."""
 
-OTHER_TOKENS = frozenset({"mask", "brainmask", "prob", "sim"})
+OTHER_TOKENS = frozenset({"mask", "brainmask", "prob", "sim", "unc"})
 """Tokens of a file name that mark what is neither a modality nor a label."""
 
 CLASSES = ("background", "NCR", "ED", "ET")

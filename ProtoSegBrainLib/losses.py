@@ -35,7 +35,7 @@ class LossConfig:
     hard_examples: float = field(default=0.0, metadata={"help": "weight of the cross-entropy of the hardest voxels"})
     purity: float = field(default=0.1, metadata={"help": "joint phase: weight of the purity loss"})
     cluster: float = field(default=0.2, metadata={"help": "joint phase: weight of the clustering loss"})
-    separation: float = field(default=0.1, metadata={"help": "joint phase: weight of the separation loss"})
+    separation: float = field(default=0.2, metadata={"help": "joint phase: weight of the separation loss"})
     diversity: float = field(default=0.05, metadata={"help": "joint phase: weight of the diversity loss"})
     l1: float = field(default=1e-4, metadata={"help": "joint phase: weight of the L1 norm of the last layer"})
 
@@ -104,10 +104,11 @@ def cluster_loss(distances: Tensor, label: Tensor, identity: Tensor) -> Tensor:
     return nearest[has_prototype].mean()
 
 
-def separation_loss(distances: Tensor, label: Tensor, identity: Tensor, margin: float = 1.0) -> Tensor:
+def separation_loss(distances: Tensor, label: Tensor, identity: Tensor, margin: float = 1.5) -> Tensor:
     """Mean of max(0, margin - distance to the nearest prototype of another class).
 
-    ProtoPNet's Sep (Chen et al. 2019), made bounded by a hinge: its own form falls for ever.
+    ProtoPNet's Sep (Chen et al. 2019), made bounded by a hinge: its own form falls for ever. The margin is the default
+    network's reach: beyond it a prototype is not similar at all.
     """
     other = ~identity.bool()[label]
     nearest = distances.masked_fill(~other, torch.inf).amin(dim=1)

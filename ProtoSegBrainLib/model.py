@@ -13,7 +13,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -47,6 +47,10 @@ class ModelConfig:
     prototype_size: int = field(default=1, metadata={"help": "edge of a prototype on its grid: 1, 3 or 5"})
     similarity: str = field(default="log", metadata={"help": "log (of squared L2 distance) or cosine"})
     epsilon: float = field(default=0.01, metadata={"help": "epsilon of log((d + 1) / (d + epsilon))"})
+    reach: float | None = field(
+        default=1.5,
+        metadata={"help": "squared distance from which a log-similarity is 0 (2 is orthogonal); None: nowhere"},
+    )
     class_connected: bool = field(
         default=True, metadata={"help": "non-negative weights from a prototype to its own class only"}
     )
@@ -68,6 +72,9 @@ class ModelConfig:
         )
         _require(self.prototype_size in (1, 3, 5), f"prototype_size must be 1, 3 or 5, not {self.prototype_size}")
         _require(0 < self.epsilon < 1, f"epsilon must lie between 0 and 1, not {self.epsilon}")
+        _require(
+            self.reach is None or 0 < self.reach <= 4, f"reach must lie between 0 and 4, or be None, not {self.reach}"
+        )
         _require(
             len(self.prototypes_per_class) == len(CLASSES) and min(self.prototypes_per_class) >= 0,
             f"prototypes_per_class needs {len(CLASSES)} counts (of {CLASSES}), not {self.prototypes_per_class}",
@@ -301,7 +308,8 @@ class PrototypeLayer(nn.Module):
     """Similarity of the features to P prototypes, both brought to unit length: the embedding lives on a sphere.
 
     With d the squared L2 distance, averaged over the prototype's voxels, so 0 <= d <= 4:
-    ``log``: s = log((d + 1) / (d + epsilon)), bounded by log(1 / epsilon) (Chen et al. 2019, ProtoPNet);
+    ``log``: s = log((d + 1) / (d + epsilon)), bounded by log(1 / epsilon) (Chen et al. 2019, ProtoPNet), less its value
+    at ``reach`` and 0 beyond: what a prototype is not like at all neither speaks for it nor shows in its map;
     ``cosine``: s = 1 - d / 4 = (1 + cos) / 2.
     """
 
@@ -311,6 +319,7 @@ class PrototypeLayer(nn.Module):
         self.prototype_vectors = nn.Parameter(torch.randn(count, config.embedding_channels, size, size, size))
         self.similarity = config.similarity
         self.epsilon = config.epsilon
+        self.zero = log_similarity_at(config.reach, config.epsilon)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, x, y, z) float32 -> similarities and distances, (B, P, x, y, z) each."""
@@ -340,11 +349,17 @@ class PrototypeLayer(nn.Module):
         if self.similarity == "cosine":
             return 1 - distances / 4
         # log((d + 1) / (d + epsilon)), written with two passes over memory fewer.
-        return torch.log1p((1 - self.epsilon) / (distances + self.epsilon))
+        similarities = torch.log1p((1 - self.epsilon) / (distances + self.epsilon))
+        return F.relu(similarities - self.zero) if self.zero else similarities
 
     def max_similarity(self) -> float:
         """Similarity at distance 0."""
-        return 1.0 if self.similarity == "cosine" else math.log(1 / self.epsilon)
+        return 1.0 if self.similarity == "cosine" else math.log(1 / self.epsilon) - self.zero
+
+
+def log_similarity_at(distance: float | None, epsilon: float) -> float:
+    """log((d + 1) / (d + epsilon)); 0 for a distance of None, which is infinity."""
+    return 0.0 if distance is None else math.log((distance + 1) / (distance + epsilon))
 
 
 class LastLayer(nn.Module):
@@ -458,6 +473,19 @@ def upsample(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode="trilinear", align_corners=False)
 
 
+def with_reach(network: ProtoSegNet, reach: float | None) -> ProtoSegNet:
+    """A copy whose log-similarities end at another distance; within both reaches the logits stay what they were.
+
+    There the similarities change by a constant, which the bias takes up.
+    """
+    changed = ProtoSegNet(replace(network.config, reach=reach))
+    changed.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        constant = changed.prototype_layer.zero - network.prototype_layer.zero
+        changed.last_layer.bias.add_(changed.last_layer.weight.sum(dim=1), alpha=constant)
+    return changed.train(network.training)
+
+
 def fuse_for_inference(network: ProtoSegNet) -> ProtoSegNet:
     """A copy in evaluation mode whose BatchNorms are folded into the convolutions before them; other norms stay."""
     fused = copy.deepcopy(network).eval()
@@ -491,6 +519,7 @@ PRESETS = {
         embedding_channels=256,
         prototypes_per_class=(0, 1, 1, 1),
         epsilon=1e-4,
+        reach=None,
         class_connected=False,
     ),
 }

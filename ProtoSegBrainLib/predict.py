@@ -10,28 +10,27 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ProtoSegBrainLib.case import Case
+from ProtoSegBrainLib.decision import decide
 from ProtoSegBrainLib.evidence import Evidence
-from ProtoSegBrainLib.inference import Attempt, Device, Precision, is_out_of_memory, plan, run_network
+from ProtoSegBrainLib.familiarity import look_of
+from ProtoSegBrainLib.findings import findings
+from ProtoSegBrainLib.inference import Attempt, Device, Precision, is_out_of_memory, mean_of, plan, run_views
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.model import ProtoSegNet, fuse_for_inference, upsample
-from ProtoSegBrainLib.prediction import LARGEST_IN_BRAIN, Prediction, volumes_ml
+from ProtoSegBrainLib.prediction import Prediction, volumes_ml
 from ProtoSegBrainLib.preprocess import NetworkInput, prepare, to_reference
+from ProtoSegBrainLib.uncertainty import disagreement
 from ProtoSegBrainLib.weights import ModelCard, load_model
 
 logger = logging.getLogger(__name__)
-
-# Of a voxel: an index this near to a face may lie on either side of it.
-FACE_TOLERANCE = 1e-3
-NCR, ET = CLASSES.index("NCR"), CLASSES.index("ET")
 
 Progress = Callable[[float, str], None]
 
@@ -87,29 +86,49 @@ def predict(
     clock.lap("prepare")
 
     progress(0.3, "Running the network")
-    similarities, tumour, used, warnings = _run_first_that_fits(
+    output, used, warnings = _run_first_that_fits(
         attempts, network, network_input, card.calibration.temperature, config.tta
     )
     clock.lap("network")
 
     progress(0.8, "Mapping the result back to the input's grid")
-    label, probabilities = on_reference(tumour, network_input, np.asarray(case.images.any(axis=0)))
-    label, sentences = remove_small_enhancement(label, case.affine, card.calibration.minimum_et_ml)
+    prediction = _on_case(case, network_input, output, network, card)
     clock.lap("to_reference")
+
+    progress(0.95, "Measuring the findings")
+    found = findings(prediction)
+    clock.lap("findings")
     progress(1.0, "Done")
+    return replace(
+        prediction,
+        findings=found,
+        device=used.name,
+        timings_s=clock.timings_s,
+        warnings=(*case.warnings, *warnings, *prediction.warnings),
+    )
+
+
+def _on_case(
+    case: Case, network_input: NetworkInput, output: _Output, network: ProtoSegNet, card: ModelCard
+) -> Prediction:
+    """The decision on the case's grid; findings, device and timings are still to come."""
+    brain = np.asarray(case.images.any(axis=0))
+    label, probabilities, sentences = decide(output.tumour, network_input.affine, brain, case.affine, card.calibration)
     return Prediction(
         case_id=case.case_id,
         label=label,
         probabilities=probabilities,
-        similarities=similarities,
+        similarities=output.similarities,
         similarity_affine=prototype_affine(network_input.affine, network.prototype_stride),
         affine=case.affine,
         volumes_ml=volumes_ml(label, case.affine),
         model=_identity(network, card),
         evidence=evidence_of(network, card),
-        device=used.name,
-        timings_s=clock.timings_s,
-        warnings=(*case.warnings, *warnings, *sentences),
+        device="",
+        timings_s={},
+        warnings=sentences,
+        disagreement=_disagreement(output, network_input, brain),
+        look=look_of(network_input.images),
     )
 
 
@@ -120,54 +139,18 @@ def prototype_affine(affine: np.ndarray, stride: int) -> np.ndarray:
     return affine @ steps
 
 
-def on_reference(tumour: np.ndarray, network_input: NetworkInput, brain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Label and probabilities on the case's grid.
+class _Output(NamedTuple):
+    """What the network gives for a case, on its own grid.
 
-    Args:
-        tumour: (3, X, Y, Z) float32, probabilities of NCR, ED, ET on the network's grid.
-        network_input: Where they come from.
-        brain: Bool, on the case's grid; where it is False there is no tumour.
-
-    Returns:
-        label: uint8 class indices, the most probable class (the first of equals).
-        probabilities: (4, ...) float32; background is what the others leave, exactly 1 outside the brain and at most
-            ``LARGEST_IN_BRAIN`` inside.
+    Attributes:
+        similarities: (P, x, y, z) on the prototype grid.
+        tumour: (3, X, Y, Z) calibrated probabilities of NCR, ED, ET.
+        disagreement: (X, Y, Z) between the views; None where there is one view.
     """
-    shape = network_input.reference_shape
-    # Both lie in memory as in a file, i fastest: made, mapped and written without turning the axes round.
-    probabilities = np.zeros((len(CLASSES), *reversed(shape)), np.float32).transpose(0, 3, 2, 1)
-    label = np.zeros(shape[::-1], np.uint8).transpose()
 
-    box, boxed_input = _box_on_reference(network_input)
-    inside, brain = probabilities[:, box[0], box[1], box[2]], brain[box]
-
-    def place(index: int) -> None:
-        np.multiply(to_reference(tumour[index - 1], boxed_input, order=1), brain, out=inside[index])
-
-    with ThreadPoolExecutor(len(tumour)) as pool:
-        list(pool.map(place, range(1, len(CLASSES))))
-    probabilities[0] = 1
-    rest = 1 - inside[1:].sum(axis=0)
-    np.clip(rest, 0, LARGEST_IN_BRAIN, out=inside[0], where=brain)
-    label[box] = _most_probable(inside)
-    return label, probabilities
-
-
-def remove_small_enhancement(
-    label: np.ndarray, affine: np.ndarray, minimum_et_ml: float
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """ET of less than ``minimum_et_ml`` in all becomes NCR; returns the label and a sentence if that happened.
-
-    A few stray voxels of enhancement in a low-grade tumour are nearly always wrong; most challenge entries do this.
-    """
-    volume = volumes_ml(label, affine)["ET"]
-    if not 0 < volume < minimum_et_ml:
-        return label, ()
-    sentence = (
-        f"Enhancing tumour of {volume:.2f} ml in all is below the minimum of {minimum_et_ml:g} ml that this model was "
-        "calibrated for; it was relabelled as necrotic / non-enhancing core. The probabilities are left as they were."
-    )
-    return np.where(label == ET, np.uint8(NCR), label), (sentence,)
+    similarities: np.ndarray
+    tumour: np.ndarray
+    disagreement: np.ndarray | None
 
 
 def _run_first_that_fits(
@@ -176,12 +159,12 @@ def _run_first_that_fits(
     network_input: NetworkInput,
     temperature: tuple[float, ...],
     tta: bool,
-) -> tuple[np.ndarray, np.ndarray, Attempt, list[str]]:
-    """Similarities and tumour probabilities of the first attempt that does not run out of memory."""
+) -> tuple[_Output, Attempt, list[str]]:
+    """The output of the first attempt that does not run out of memory, that attempt, and what a user should know."""
     warnings: list[str] = []
     for attempt, following in itertools.zip_longest(attempts, attempts[1:]):
         try:
-            similarities, tumour = _run(attempt, network, network_input, temperature, tta)
+            output = _run(attempt, network, network_input, temperature, tta)
         except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
             if not is_out_of_memory(error):
                 raise
@@ -191,7 +174,7 @@ def _run_first_that_fits(
                     "Close other programs, or use a machine with more memory."
                 ) from error
         else:
-            return similarities, tumour, attempt, warnings
+            return output, attempt, warnings
         # Out here the traceback, and with it the tensors of the failed attempt, is gone.
         warnings.append(f"Out of memory on {attempt}; the network was run on {following} instead.")
         logger.warning(warnings[-1])
@@ -207,22 +190,35 @@ def _run(
     network_input: NetworkInput,
     temperature: tuple[float, ...],
     tta: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Similarities (P, x, y, z) and probabilities of NCR, ED, ET (3, X, Y, Z) on the network's grid."""
+) -> _Output:
+    """One attempt."""
     fused = fuse_for_inference(network).to(attempt.device)
     images = torch.from_numpy(network_input.images).to(attempt.device)
-    similarities, logits = run_network(fused, images, attempt.precision, tile=attempt.tile, tta=tta)
-    # From here on z, y, x: the order of the files, see ``on_reference``.
-    logits = logits.permute(0, 3, 2, 1)[None].contiguous()
+    views = run_views(fused, images, attempt.precision, tile=attempt.tile, tta=tta)
     z, y, x = reversed(images.shape[1:])
-    whole = upsample(logits, [n * network.prototype_stride for n in logits.shape[2:]])[0][:, :z, :y, :x]
-    tumour = _calibrated(whole, temperature)[1:]
+
+    def probabilities(logits: Tensor) -> Tensor:
+        """From here on z, y, x: the order of the files, see ``decision.on_reference``."""
+        logits = logits.permute(0, 3, 2, 1)[None].contiguous()
+        whole = upsample(logits, [n * network.prototype_stride for n in logits.shape[2:]])[0][:, :z, :y, :x]
+        return calibrated(whole, temperature)
+
+    tumour = probabilities(mean_of([logits for _, logits in views]))[1:]
+    apart = disagreement([probabilities(logits).cpu().numpy() for _, logits in views]) if tta else None
     # Channels leave the innermost place first: two passes along memory cost less than one across it.
-    similarities = similarities.contiguous().permute(0, 3, 2, 1).contiguous()
-    return _from_zyx(similarities), _from_zyx(tumour)
+    similarities = mean_of([view for view, _ in views]).contiguous().permute(0, 3, 2, 1).contiguous()
+    return _Output(_from_zyx(similarities), _from_zyx(tumour), None if apart is None else apart.transpose())
 
 
-def _calibrated(logits: Tensor, temperature: tuple[float, ...]) -> Tensor:
+def _disagreement(output: _Output, network_input: NetworkInput, brain: np.ndarray) -> np.ndarray | None:
+    """On the case's grid, 0 outside the brain; None where there is one view."""
+    if output.disagreement is None:
+        return None
+    disagreement_on_reference: np.ndarray = to_reference(output.disagreement, network_input, order=1) * brain
+    return disagreement_on_reference
+
+
+def calibrated(logits: Tensor, temperature: tuple[float, ...]) -> Tensor:
     """Softmax of (K, ...) logits divided by the temperature of the class that leads: the label stays what it was."""
     if len(set(temperature)) == 1:
         return (logits / temperature[0]).softmax(dim=0)
@@ -244,6 +240,7 @@ def evidence_of(network: ProtoSegNet, card: ModelCard) -> Evidence:
         bias=network.last_layer.bias.detach().cpu().numpy().copy(),
         similarity=network.config.similarity,
         epsilon=network.config.epsilon,
+        reach=network.config.reach,
         prototype_stride=network.prototype_stride,
         prototypes=card.prototypes,
         calibration=card.calibration,
@@ -253,32 +250,6 @@ def evidence_of(network: ProtoSegNet, card: ModelCard) -> Evidence:
 def _from_zyx(array: Tensor) -> np.ndarray:
     """(C, z, y, x) -> (C, x, y, z), a view with x fastest in memory."""
     return array.cpu().numpy().transpose(0, 3, 2, 1)
-
-
-def _box_on_reference(network_input: NetworkInput) -> tuple[tuple[slice, ...], NetworkInput]:
-    """The part of the case's grid within the network's field of view, and the input with that part as its reference."""
-    faces = [(-0.5, n - 0.5) for n in network_input.brain.shape]
-    corners = np.array([[*corner, 1] for corner in itertools.product(*faces)]).T
-    index = (np.linalg.inv(network_input.reference_affine) @ network_input.affine @ corners)[:3]
-    low = np.maximum(np.ceil(index.min(axis=1) - FACE_TOLERANCE), 0).astype(int)
-    high = np.minimum(np.floor(index.max(axis=1) + FACE_TOLERANCE) + 1, network_input.reference_shape).astype(int)
-    shift = np.eye(4)
-    shift[:3, 3] = low
-    nx, ny, nz = (int(n) for n in high - low)
-    boxed = replace(
-        network_input, reference_shape=(nx, ny, nz), reference_affine=network_input.reference_affine @ shift
-    )
-    return tuple(slice(a, b) for a, b in zip(low, high, strict=True)), boxed
-
-
-def _most_probable(probabilities: np.ndarray) -> np.ndarray:
-    """Class index of the largest of (K, ...), as ``argmax(axis=0)`` but faster over few classes."""
-    best = probabilities[0].copy(order="K")
-    label = np.zeros_like(best, np.uint8)
-    for index, probability in enumerate(probabilities[1:], start=1):
-        np.copyto(label, index, where=probability > best)
-        np.maximum(best, probability, out=best)
-    return label
 
 
 def _silent(fraction: float, message: str) -> None:

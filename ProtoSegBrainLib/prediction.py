@@ -1,6 +1,6 @@
 """The result for one case, in memory (``Prediction``) and as files; needs no torch.
 
-The four files of a case:
+The files of a case:
 
 ``<case_id>_seg.nii.gz``
     Classes in the chosen label coding, uint8, on the exact grid of the reference input.
@@ -10,9 +10,13 @@ The four files of a case:
 ``<case_id>_sim.nii.gz``
     One channel per prototype, float32 and unrounded, on the prototypes' own grid with that grid's own affine:
     ``weight @ similarities + bias`` gives the network's logits.
+``<case_id>_unc.nii.gz``
+    How unsure it is, 0 to 1, on the grid of the reference input: entropy of the probabilities in units of log 4, and,
+    where the result is the mean of several views (``--tta``), a second channel: their disagreement. Stored as uint8
+    with ``scl_slope`` 1/255.
 ``<case_id>_prediction.json``
-    Volumes, model, evidence (weight, bias, prototypes, calibration), device, timings, warnings, label coding. Moved
-    into place last: where it lies, the rest is whole.
+    Volumes, findings, model, evidence (weight, bias, prototypes, calibration), device, timings, warnings, label coding.
+    Moved into place last: where it lies, the rest is whole.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +37,23 @@ import numpy as np
 from ProtoSegBrainLib.case import decode_label, encode_label
 from ProtoSegBrainLib.evidence import Evidence
 from ProtoSegBrainLib.labels import CLASSES, LABEL_CONVENTIONS, REGIONS
+from ProtoSegBrainLib.uncertainty import entropy
 from ProtoSegBrainLib.volume import Volume, read_volume, write_volume
 
 RESEARCH_USE = "For research use only. Not a medical device; not for diagnosis or treatment."
 PROBABILITY_SLOPE = 1 / 65535
+UNCERTAINTY_SLOPE = 1 / 255
 LARGEST_IN_BRAIN = 1 - PROBABILITY_SLOPE
 """Probability of background at most, in the brain: 1 itself, also in the file, marks what lies outside."""
-ENDINGS = {"seg": "_seg.nii.gz", "prob": "_prob.nii.gz", "sim": "_sim.nii.gz", "prediction": "_prediction.json"}
+ENDINGS = {
+    "seg": "_seg.nii.gz",
+    "prob": "_prob.nii.gz",
+    "sim": "_sim.nii.gz",
+    "unc": "_unc.nii.gz",
+    "prediction": "_prediction.json",
+}
+REPORT_ENDING = "_report.html"
+"""Of what ``report.write_report`` makes of them."""
 SUMMARY_KEYS = {
     "case_id",
     "files",
@@ -51,6 +65,8 @@ SUMMARY_KEYS = {
     "timings_s",
     "warnings",
 }
+FINDINGS = ("regions", "enhancing_diameters_mm", "location", "out_of_distribution", "prototypes")
+"""The parts of ``Prediction.findings``; they stand beside the other keys of the JSON file."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,10 @@ class Prediction:
         device: Where and in which precision the network ran, for example "cpu bfloat16".
         timings_s: Seconds per stage, in order.
         warnings: Plain sentences a user should read.
+        disagreement: (X, Y, Z) float32, 0 to 1, between the views of test-time augmentation on the case's grid; None
+            where there was one view.
+        look: What ``familiarity.look_of`` measured in the images; {} where it was not asked.
+        findings: What ``findings.findings`` makes of it, by ``FINDINGS``; {} where it was not asked.
     """
 
     case_id: str
@@ -85,6 +105,9 @@ class Prediction:
     device: str
     timings_s: dict[str, float]
     warnings: tuple[str, ...] = ()
+    disagreement: np.ndarray | None = None
+    look: dict[str, float] = field(default_factory=dict)
+    findings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def simulated(self) -> bool:
@@ -103,7 +126,7 @@ def volumes_ml(label: np.ndarray, affine: np.ndarray) -> dict[str, float]:
 def output_files(
     case_id: str, out_dir: str | Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()
 ) -> dict[str, Path]:
-    """Paths of the four files of a case, before they are written.
+    """Paths of the files of a case, before they are written.
 
     Call it before the computation, so that a refusal costs nothing.
 
@@ -128,7 +151,7 @@ def output_files(
     own = {Path(path).resolve() for path in inputs}.intersection(path.resolve() for path in files.values())
     if own:
         raise FileExistsError(f"{own.pop()} is a file of case {case_id} itself; choose another output folder.")
-    present = sorted(path.name for path in files.values() if path.exists())
+    present = sorted(path.name for path in (*files.values(), report_file(case_id, out_dir)) if path.exists())
     if present and not overwrite:
         raise FileExistsError(
             f"The output folder {out_dir} already holds results of case {case_id} ({', '.join(present)}). "
@@ -137,13 +160,18 @@ def output_files(
     return files
 
 
+def report_file(case_id: str, out_dir: str | Path) -> Path:
+    """Where the report of a case belongs."""
+    return Path(out_dir) / f"{case_id}{REPORT_ENDING}"
+
+
 def write_prediction(
     prediction: Prediction,
     out_dir: str | Path,
     label_convention: str = "brats2020",
     overwrite: bool = False,
 ) -> dict[str, Path]:
-    """Write the four files of a prediction, all or none; returns their paths by kind (seg, prob, sim, prediction).
+    """Write the files of a prediction, all or none; returns their paths by kind (a key of ``ENDINGS``).
 
     They are written in parallel into a temporary folder inside ``out_dir`` and moved when all are complete.
 
@@ -164,7 +192,8 @@ def write_prediction(
         timings = {**prediction.timings_s, "write": time.perf_counter() - start}
         summary = _summary(replace(prediction, timings_s=timings), label_convention, files)
         (temporary / files["prediction"].name).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        files["prediction"].unlink(missing_ok=True)  # of an older result that is about to be replaced
+        for path in (files["prediction"], report_file(prediction.case_id, out_dir)):
+            path.unlink(missing_ok=True)  # of an older result that is about to be replaced
         for path in files.values():
             os.replace(temporary / path.name, path)
     finally:
@@ -204,11 +233,23 @@ def read_prediction(folder: str | Path, case_id: str | None = None) -> Predictio
         device=summary["device"],
         timings_s=summary["timings_s"],
         warnings=tuple(summary["warnings"]),
+        disagreement=_read_disagreement(summary, names),
+        look=summary.get("look", {}),
+        findings={name: summary[name] for name in FINDINGS if name in summary},
     )
 
 
+def _read_disagreement(summary: dict[str, Any], files: dict[str, Path]) -> np.ndarray | None:
+    """The channel of that name, where the file has it; results of before it existed have no such file."""
+    channels = summary.get("uncertainty_channels", [])
+    if "disagreement" not in channels:
+        return None
+    maps = _channels_first(read_volume(files["unc"]).array)
+    return maps[channels.index("disagreement")].astype(np.float32, copy=False)
+
+
 def _write_volumes(prediction: Prediction, files: dict[str, Path], label_convention: str) -> None:
-    """The three images, each in its own thread: compression, which takes longest, runs in parallel."""
+    """The images, each in its own thread: compression, which takes longest, runs in parallel."""
     description = f"ProtoSegBrain{' simulated' * prediction.simulated}, research use only"
 
     def segmentation() -> None:
@@ -226,9 +267,27 @@ def _write_volumes(prediction: Prediction, files: dict[str, Path], label_convent
         volume = Volume(np.moveaxis(prediction.similarities, 0, -1), prediction.similarity_affine)
         write_volume(files["sim"], volume, description=description)
 
-    with ThreadPoolExecutor(3) as pool:
-        for written in [pool.submit(job) for job in (probabilities, similarities, segmentation)]:
+    def uncertainty() -> None:
+        channels = [_to_uint8(channel) for channel in _uncertainty(prediction).values()]
+        array = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
+        write_volume(files["unc"], Volume(array, prediction.affine), description=description, slope=UNCERTAINTY_SLOPE)
+
+    with ThreadPoolExecutor(4) as pool:
+        for written in [pool.submit(job) for job in (probabilities, similarities, uncertainty, segmentation)]:
             written.result()
+
+
+def _uncertainty(prediction: Prediction) -> dict[str, np.ndarray]:
+    """The channels of the uncertainty file by name."""
+    channels = {"entropy": entropy(prediction.probabilities)}
+    if prediction.disagreement is not None:
+        channels["disagreement"] = prediction.disagreement
+    return channels
+
+
+def _to_uint8(share: np.ndarray) -> np.ndarray:
+    """0 to 1 -> 0 to 255, rounded."""
+    return (share * np.float32(1 / UNCERTAINTY_SLOPE) + np.float32(0.5)).astype(np.uint8)
 
 
 def _summary(prediction: Prediction, label_convention: str, files: dict[str, Path]) -> dict[str, Any]:
@@ -240,9 +299,12 @@ def _summary(prediction: Prediction, label_convention: str, files: dict[str, Pat
         "simulated": prediction.simulated,
         "volumes_ml": prediction.volumes_ml,
         "warnings": list(prediction.warnings),
+        **prediction.findings,
         "label_coding": {"convention": label_convention, "values": values},
         "model": prediction.model,
         "evidence": prediction.evidence.to_dict(),
+        "look": {name: round(value, 6) for name, value in prediction.look.items()},
+        "uncertainty_channels": ["entropy"] + ["disagreement"] * (prediction.disagreement is not None),
         "device": prediction.device,
         "timings_s": {stage: round(seconds, 4) for stage, seconds in prediction.timings_s.items()},
         "files": {kind: path.name for kind, path in files.items() if kind != "prediction"},

@@ -13,7 +13,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ProtoSegBrainLib.dataset import TrainingCase, padded_label, whole_window
+from ProtoSegBrainLib.dataset import Batch, TrainingCase, brain_label, padded_label, whole_window
 from ProtoSegBrainLib.evidence import Prototype
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.losses import class_shares, cross_entropy_loss, region_dice_loss
@@ -61,33 +61,76 @@ def gather_voxels(maps: Tensor, flat: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def initialise_prototypes(network: ProtoSegNet, batches: Iterator[tuple[Tensor, Tensor]], seed: int) -> None:
+def initialise_prototypes(network: ProtoSegNet, batches: Iterator[Batch], seed: int) -> None:
     """Set each class's prototypes to the k-means centres of embeddings of label-pure voxels.
 
     A class that has fewer label-pure voxels than prototypes keeps the prototypes it has. For patch prototypes every
     voxel of the patch starts as the centre.
     """
-    embeddings: dict[int, list[Tensor]] = {index: [] for index in range(len(CLASSES))}
+    owners = torch.tensor(network.prototype_class)
+    for index, points in pure_embeddings(network, batches, seed).items():
+        count = int((owners == index).sum())
+        if 0 < count <= len(points):
+            centres, _ = kmeans2(points.double().numpy(), count, iter=20, minit="++", seed=seed)
+            _place(network, (owners == index).nonzero()[:, 0].tolist(), torch.from_numpy(centres).float())
+
+
+@torch.no_grad()
+def reseed_prototypes(network: ProtoSegNet, batches: Iterator[Batch], distance: float, seed: int) -> list[int]:
+    """Move each prototype that is farther than ``distance`` from all label-pure voxels of its class onto one of them.
+
+    Nothing holds a prototype near the data between two projections; one that drifts away is like nothing in any
+    patient, is lost by the projection and costs accuracy there. The new place is drawn as in k-means++ (Arthur and
+    Vassilvitskii 2007), with a probability that grows with the distance to the class's other prototypes. Its weight
+    becomes the mean weight of its class.
+
+    Returns:
+        The prototypes that were moved. A class without label-pure voxels keeps its own.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    moved: list[int] = []
+    for index, points in pure_embeddings(network, batches, seed).items():
+        members = [p for p, owner in enumerate(network.prototype_class) if owner == index]
+        if not members or not len(points):
+            continue
+        centre = network.config.prototype_size // 2
+        vectors = network.prototype_layer.unit_vectors()[members, :, centre, centre, centre].cpu()
+        distances = 2 - 2 * vectors @ points.T  # (p, n)
+        lost = distances.amin(dim=1) > distance
+        for place in lost.nonzero()[:, 0].tolist():
+            nearest = distances[~lost].amin(dim=0) if not lost.all() else torch.ones(len(points))
+            drawn = int(torch.multinomial(nearest.clamp(min=1e-6), 1, generator=generator))
+            _place(network, [members[place]], points[drawn : drawn + 1])
+            distances[place], lost[place] = 2 - 2 * points[drawn] @ points.T, False
+            moved.append(members[place])
+            network.last_layer.weight[index, members[place]] = network.last_layer.weight[index, members].mean()
+    return moved
+
+
+@torch.no_grad()
+def pure_embeddings(network: ProtoSegNet, batches: Iterator[Batch], seed: int) -> dict[int, Tensor]:
+    """Embeddings (n, C) of unit length, on the CPU, of up to 200 label-pure voxels per class and patch, by class."""
+    found: dict[int, list[Tensor]] = {index: [] for index in range(len(CLASSES))}
     generator = torch.Generator().manual_seed(seed)
     network.eval()
     for images, label in batches:
-        embedding = network.embed(images)
-        pure = pure_label(label, network.prototype_stride, network.config.prototype_size)
+        embedding = F.normalize(network.embed(images), dim=1)
+        pure = pure_label(brain_label(images, label), network.prototype_stride, network.config.prototype_size)
         for case_embedding, case_pure in zip(embedding, pure, strict=True):
             flat = sample_pure_voxels(case_pure, 200, generator)
             classes = case_pure.flatten()[flat]
             vectors = gather_voxels(case_embedding, flat)
             for index in range(len(CLASSES)):
-                embeddings[index].append(vectors[classes == index].cpu())
+                found[index].append(vectors[classes == index].cpu())
     network.train()
-    owners = torch.tensor(network.prototype_class)
-    for index, parts in embeddings.items():
-        count, points = int((owners == index).sum()), torch.cat(parts)
-        if 0 < count <= len(points):
-            centres, _ = kmeans2(points.double().numpy(), count, iter=20, minit="++", seed=seed)
-            unit = F.normalize(torch.from_numpy(centres).float(), dim=1)[:, :, None, None, None]
-            vectors = network.prototype_layer.prototype_vectors
-            vectors[owners == index] = unit.expand(-1, -1, *vectors.shape[2:]).to(vectors)
+    return {index: torch.cat(parts) for index, parts in found.items()}
+
+
+def _place(network: ProtoSegNet, prototypes: list[int], points: Tensor) -> None:
+    """Put prototypes at points (n, C); of a patch prototype, every voxel."""
+    vectors = network.prototype_layer.prototype_vectors
+    unit = F.normalize(points, dim=1)[:, :, None, None, None]
+    vectors[prototypes] = unit.expand(-1, -1, *vectors.shape[2:]).to(vectors)
 
 
 @dataclass(frozen=True)
@@ -132,7 +175,7 @@ def _nearest_patches(network: ProtoSegNet, case: TrainingCase) -> Iterator[tuple
     window = whole_window(case, network.size_multiple)
     embedding = network.embed(window)
     all_distances = network.prototype_layer.distances(embedding)[0]
-    label = padded_label(case, window)
+    label = brain_label(window, padded_label(case, window))
     pure = pure_label(label, network.prototype_stride, network.config.prototype_size)[0]
     size = network.config.prototype_size
     half = size // 2
@@ -164,19 +207,24 @@ def _assign_distinct_cases(candidates: dict[int, list[Candidate]], class_name: s
 def _record(network: ProtoSegNet, index: int, candidate: Candidate) -> Prototype:
     stride, size, case = network.prototype_stride, network.config.prototype_size, candidate.case
     voxel = np.asarray(candidate.voxel)
-    centre = np.append(voxel * stride + (stride - 1) / 2, 1.0)
     i, j, k = (slice(int(a), int(a) + size * stride) for a in (voxel - size // 2) * stride)
     profile = case.images[:, i, j, k].float().mean(dim=(1, 2, 3)).cpu()
-    x, y, z = (round(float(v), 2) for v in (case.affine @ centre)[:3])
     return Prototype(
         index=index,
         class_name=CLASSES[network.prototype_class[index]],
         case_id=case.case_id,
-        position_mm=(x, y, z),
+        position_mm=position_mm(case, candidate.voxel, stride),
         patch_size_mm=float(size * stride),
         profile={m: round(float(v), 3) for m, v in zip(MODALITIES, profile, strict=True)},
         projection_distance=candidate.distance,
     )
+
+
+def position_mm(case: TrainingCase, voxel: tuple[int, int, int], stride: int) -> tuple[float, float, float]:
+    """Centre of a voxel of the prototype grid in the case's RAS space, to 0.01 mm."""
+    centre = np.append(np.asarray(voxel) * stride + (stride - 1) / 2, 1.0)
+    x, y, z = (round(float(v), 2) for v in (case.affine @ centre)[:3])
+    return x, y, z
 
 
 def refit_last_layer(

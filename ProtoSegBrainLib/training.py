@@ -28,12 +28,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ProtoSegBrainLib.augmentation import AugmentationConfig
-from ProtoSegBrainLib.dataset import Batch, PatchSampler, SamplingConfig, TrainingCase, prepare_data
+from ProtoSegBrainLib.dataset import Batch, PatchSampler, SamplingConfig, TrainingCase, brain_label, prepare_data
 from ProtoSegBrainLib.labels import REGIONS
 from ProtoSegBrainLib.logbook import Logbook, open_trackers
 from ProtoSegBrainLib.losses import LossConfig, class_shares, prototype_losses, segmentation_losses
 from ProtoSegBrainLib.metrics import dice
-from ProtoSegBrainLib.model import PRESETS, ModelConfig, NetworkOutput, ProtoSegNet
+from ProtoSegBrainLib.model import PRESETS, ModelConfig, NetworkOutput, ProtoSegNet, log_similarity_at, with_reach
+from ProtoSegBrainLib.portrait import portray
 from ProtoSegBrainLib.prototypes import (
     gather_voxels,
     initialise_prototypes,
@@ -41,9 +42,10 @@ from ProtoSegBrainLib.prototypes import (
     project_prototypes,
     pure_label,
     refit_last_layer,
+    reseed_prototypes,
     sample_pure_voxels,
 )
-from ProtoSegBrainLib.weights import ModelCard, load_model, round_as_stored, save_model
+from ProtoSegBrainLib.weights import ModelCard, describe_prototypes, load_model, round_as_stored, save_model
 
 Progress = Callable[[float, str], None]
 logger = logging.getLogger(__name__)
@@ -76,6 +78,13 @@ class TrainConfig:
     finish_share: float = field(default=0.1, metadata={"help": "share of --minutes kept for the projection phase"})
     clip_norm: float = field(default=5.0, metadata={"help": "largest norm of the gradient"})
     ema_decay: float = field(default=0.998, metadata={"help": "decay of the averaged weights"})
+    reseed_at: tuple[float, ...] = field(
+        default=(0.3, 0.5, 0.7),
+        metadata={"help": "shares of the run at which prototypes that left the data are moved back"},
+    )
+    reseed_distance: float = field(
+        default=0.1, metadata={"help": "squared distance from which a prototype has left them"}
+    )
     prototype_voxels: int = field(default=400, metadata={"help": "label-pure voxels per class for prototype losses"})
     precision: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or mps"})
@@ -190,7 +199,7 @@ def choose_device(name: str) -> str:
 
 
 def first_network(config: TrainConfig) -> ProtoSegNet:
-    """A random network, or the one that ``start_from`` names.
+    """A random network, or the one that ``start_from`` names, with this run's reach.
 
     Raises:
         ValueError: That one was built otherwise than ``config.model`` says.
@@ -198,9 +207,9 @@ def first_network(config: TrainConfig) -> ProtoSegNet:
     if not config.start_from:
         return ProtoSegNet(config.model)
     network, card = load_model(Path(config.start_from))
-    if card.model != config.model:
+    if replace(card.model, reach=config.model.reach) != config.model:
         raise ValueError(f"--start-from {config.start_from}: that network is {card.model}, this run's {config.model}.")
-    return network
+    return with_reach(network, config.model.reach)
 
 
 class Trainer:
@@ -231,8 +240,9 @@ class Trainer:
             seed=config.seed,
         )
         self.logbook: Logbook | None = None
-        self.step, self.elapsed_s, self.initialised = 0, 0.0, bool(config.start_from)
+        self.step, self.elapsed_s, self.initialised, self.reseeded = 0, 0.0, bool(config.start_from), 0
         self.plateau = {"factor": 1.0, "best": float("inf"), "bad": 0.0, "mean": float("nan")}
+        self._limit_reach()
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -259,6 +269,8 @@ class Trainer:
             started = time.monotonic()
             if not self.initialised and self.progress >= self.config.warm_up_share:
                 self._initialise()
+            if self.initialised and self.reseeded < sum(self.progress >= share for share in self.config.reseed_at):
+                self._reseed()
             losses = self.train_step()
             self.elapsed_s += self._mean_over_processes([time.monotonic() - started])[0]
             if self.step % self.config.log_every == 0:
@@ -326,7 +338,7 @@ class Trainer:
         truth = class_shares(batch.label, self.network.prototype_stride)
         terms = segmentation_losses(self.config.loss, output.logits, truth)
         if self.phase == "joint":
-            terms |= self._prototype_losses(output, batch.label)
+            terms |= self._prototype_losses(output, brain_label(batch.images, batch.label))
         return terms
 
     def _prototype_losses(self, output: NetworkOutput, label: Tensor) -> dict[str, Tensor]:
@@ -393,29 +405,53 @@ class Trainer:
 
     def _initialise(self) -> None:
         """End of the warm-up: prototypes become k-means centres of what the network has learned to see."""
-        plain = PatchSampler(
+        initialise_prototypes(self.network, self._plain_batches(), self.config.seed)
+        self._share_prototypes()
+        self.ema.load_state_dict(self.network.state_dict())
+        self.initialised = True
+        self._limit_reach()
+
+    def _limit_reach(self) -> None:
+        """In the warm-up similarities reach everywhere: random prototypes are near to nothing and would not learn."""
+        reach = self.config.model.reach if self.initialised else None
+        for network in (self.network, self.ema):
+            network.prototype_layer.zero = log_similarity_at(reach, self.config.model.epsilon)
+
+    def _reseed(self) -> None:
+        """Prototypes that left the data go back to them, in the live and in the averaged network."""
+        self.reseeded = sum(self.progress >= share for share in self.config.reseed_at)
+        seed = self.config.seed + self.reseeded
+        moved = reseed_prototypes(self.network, self._plain_batches(), self.config.reseed_distance, seed)
+        self._share_prototypes()
+        with torch.no_grad():
+            self.ema.prototype_layer.prototype_vectors[moved] = self.network.prototype_layer.prototype_vectors[moved]
+            self.ema.last_layer.weight[:, moved] = self.network.last_layer.weight[:, moved]
+        logger.info("step %d: prototypes %s had left the data and were moved back", self.step, moved)
+
+    def _plain_batches(self) -> Iterator[Batch]:
+        """Patches of the training cases without augmentation, two of each case."""
+        sampler = PatchSampler(
             self.cases,
             self.config.sampling,
             _no_augmentation(),
             size_multiple=self.network.size_multiple,
             seed=self.config.seed + 1,
         )
+        for number in range(max(16, 2 * len(self.cases))):
+            yield sampler.batch([number])
 
-        def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            for number in range(max(16, 2 * len(self.cases))):
-                yield plain.batch([number])
-
-        initialise_prototypes(self.network, batches(), self.config.seed)
-        if self.processes > 1:  # running statistics, and so embeddings, differ a little between processes
-            vectors = self.network.prototype_layer.prototype_vectors.detach()
-            shared = vectors.contiguous()
-            dist.broadcast(shared, 0)
-            vectors.copy_(shared)
-        self.ema.load_state_dict(self.network.state_dict())
-        self.initialised = True
+    def _share_prototypes(self) -> None:
+        """Process 0's prototypes for all: running statistics, and so embeddings, differ a little between processes."""
+        if self.processes == 1:
+            return
+        with torch.no_grad():
+            for tensor in (self.network.prototype_layer.prototype_vectors, self.network.last_layer.weight):
+                shared = tensor.detach().contiguous()
+                dist.broadcast(shared, 0)
+                tensor.copy_(shared)
 
     def finish(self, held_out: Sequence[TrainingCase], data: dict[str, str]) -> dict[str, Any]:
-        """Projection phase: project, re-fit the last layer, write the model; returns the summary.
+        """Projection phase: project, re-fit the last layer, portray, write the model; returns the summary.
 
         One process does it; in the others this returns an empty summary at once.
 
@@ -447,6 +483,8 @@ class Trainer:
         name = self.config.name or f"protosegbrain-fold-{data['fold']}"
         card = ModelCard(name, self.config.model, prototypes, training=training, metrics=summary)
         save_model(self.out / "model.safetensors", network, card)
+        portraits = portray(network, self.cases, prototypes, self.on_progress)
+        describe_prototypes(self.out / "model.safetensors", portraits)
         _write_json(self.out / "summary.json", summary)
         self._close_logbook()
         return summary
@@ -477,6 +515,7 @@ class Trainer:
             "step": self.step,
             "elapsed_s": self.elapsed_s,
             "initialised": self.initialised,
+            "reseeded": self.reseeded,
             "plateau": self.plateau,
             "scaler": self.scaler.state_dict(),
         }
@@ -511,7 +550,8 @@ class Trainer:
                     entries[name] = torch.empty_like(parameter).copy_(value)
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.elapsed_s, self.initialised = state["step"], state["elapsed_s"], state["initialised"]
-        self.plateau = state["plateau"]
+        self.plateau, self.reseeded = state["plateau"], state.get("reseeded", 0)
+        self._limit_reach()
 
     def _log(self, losses: dict[str, float]) -> None:
         total = sum(losses.values())

@@ -121,6 +121,12 @@ def read_card(path: Path) -> ModelCard:
         raise ValueError(f"{card_path} is not a ProtoSegBrain model card: {reason}") from error
 
 
+def describe_prototypes(path: Path, prototypes: tuple[Prototype, ...]) -> None:
+    """Write other records of the prototypes into the card of the model at ``path``; the weights stay."""
+    card = replace(read_card(path), prototypes=prototypes)
+    _write(path.with_suffix(".json"), json.dumps(card.to_dict(), indent=1).encode())
+
+
 def recalibrate(path: Path, calibration: Calibration) -> None:
     """Write another calibration into the card of the model at ``path``; the weights stay."""
     card = replace(read_card(path), calibration=calibration)
@@ -141,7 +147,8 @@ def _storable(name: str, value: torch.Tensor) -> torch.Tensor:
 
 
 def _model_config(content: dict[str, Any]) -> ModelConfig:
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+    older = {"reach": None}  # what models were before the field came
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in (older | content).items()}
     return ModelConfig(**values)
 
 

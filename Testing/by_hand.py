@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from ProtoSegBrainLib.evidence import Evidence
 from ProtoSegBrainLib.labels import CLASSES
+from ProtoSegBrainLib.prediction import LARGEST_IN_BRAIN, Prediction, volumes_ml
 
 
 def evidence_for(prototype_class: list[str] | tuple[str, ...], weight: float = 1.0, bias: float = 0.0) -> Evidence:
@@ -13,3 +15,40 @@ def evidence_for(prototype_class: list[str] | tuple[str, ...], weight: float = 1
     owners = np.array([CLASSES.index(name) for name in prototype_class])
     weights = weight * (owners == np.arange(len(CLASSES))[:, None])
     return Evidence(tuple(prototype_class), weights.astype(np.float32), np.full(len(CLASSES), bias, np.float32))
+
+
+def prediction_for(
+    similarities: np.ndarray, evidence: Evidence, affine: np.ndarray | None = None, brain: np.ndarray | None = None
+) -> Prediction:
+    """What ``predict`` makes of these maps (P, x, y, z), on a grid of twice as many voxels; stride 2, no calibration.
+
+    ``brain`` (2x, 2y, 2z) is True everywhere unless given.
+    """
+    affine = np.eye(4) if affine is None else affine
+    logits = upsampled(evidence.logits(similarities.astype(np.float32)))
+    exponential = np.exp(logits - logits.max(axis=0))
+    probabilities = (exponential / exponential.sum(axis=0)).astype(np.float32)
+    probabilities[0].clip(0, LARGEST_IN_BRAIN, out=probabilities[0])
+    if brain is not None:
+        probabilities = np.where(brain, probabilities, np.array([1, 0, 0, 0], np.float32)[:, None, None, None])
+    label = probabilities.argmax(axis=0).astype(np.uint8)
+    steps = np.diag([2.0, 2.0, 2.0, 1.0])
+    steps[:3, 3] = 0.5
+    return Prediction(
+        case_id="by_hand",
+        label=label,
+        probabilities=probabilities,
+        similarities=similarities.astype(np.float32),
+        similarity_affine=affine @ steps,
+        affine=affine,
+        volumes_ml=volumes_ml(label, affine),
+        model={"name": "by hand", "identity": "", "prototype_class": list(evidence.prototype_class)},
+        evidence=evidence,
+        device="pencil",
+        timings_s={},
+    )
+
+
+def upsampled(maps: np.ndarray) -> np.ndarray:
+    """(C, x, y, z) -> (C, 2x, 2y, 2z), trilinear with voxel centres kept: SciPy's word for what torch does."""
+    return np.stack([ndimage.zoom(one, 2, order=1, mode="nearest", grid_mode=True) for one in maps])

@@ -22,31 +22,67 @@ MAY_IMPORT = {
     "simulate": {"labels", "case", "volume"},
     "metrics": {"labels"},
     "preprocess": {"labels", "case", "volume"},
-    "prediction": {"labels", "case", "evidence", "volume"},
+    "uncertainty": set(),
+    "prediction": {"labels", "case", "evidence", "uncertainty", "volume"},
+    "reliability": {"labels", "evidence", "metrics", "prediction", "uncertainty"},
+    "familiarity": {"labels", "evidence", "prediction", "volume"},
     "evaluate": {"labels", "case", "metrics", "prediction", "volume"},
     "picture": {"labels", "case", "prediction", "volume"},
+    "lesion": {"volume"},
+    "findings": {
+        *("labels", "cards", "evidence", "explain", "familiarity", "lesion", "prediction", "reliability", "volume"),
+    },
+    "slices": {"volume"},
+    "mesh": {"labels", "lesion", "volume"},
+    "report": {
+        *("labels", "case", "evidence", "findings", "mesh", "prediction", "slices", "uncertainty", "volume"),
+    },
     "model": {"labels"},
     "losses": {"labels"},
     "augmentation": {"labels"},
     "weights": {"labels", "evidence", "model"},
     "dataset": {"labels", "augmentation", "case", "preprocess"},
+    "cards": {"labels", "evidence"},
+    "portrait": {
+        *("labels", "cards", "dataset", "evidence", "inference", "lesion", "losses", "model", "perturbation"),
+        *("prototypes", "volume"),
+    },
     "prototypes": {"labels", "dataset", "evidence", "losses", "model"},
     "inference": {"labels", "model"},
-    "predict": {"labels", "case", "evidence", "inference", "model", "prediction", "preprocess", "weights"},
-    "calibration": {"labels", "dataset", "evidence", "losses", "metrics", "model"},
+    "decision": {"labels", "evidence", "prediction", "volume"},
+    "explain": {"labels", "evidence", "prediction"},
+    "whatif": {"decision", "evidence", "prediction"},
+    "pruning": {"labels", "dataset", "model", "prototypes", "weights"},
+    "predict": {
+        *("labels", "case", "decision", "evidence", "familiarity", "findings", "inference", "model", "prediction"),
+        *("preprocess", "uncertainty", "weights"),
+    },
+    "calibration": {
+        *("labels", "dataset", "decision", "evidence", "familiarity", "inference", "metrics", "model", "predict"),
+        *("reliability", "volume", "weights"),
+    },
     "training": {
-        *("labels", "augmentation", "dataset", "logbook", "losses", "metrics", "model", "prototypes", "weights"),
+        *("labels", "augmentation", "dataset", "logbook", "losses", "metrics", "model", "portrait", "prototypes"),
+        *("weights",),
+    },
+    "mapscores": {"labels", "evidence"},
+    "perturbation": {"inference", "mapscores", "model"},
+    "deletion": {"mapscores", "model", "perturbation"},
+    "faithfulness": {
+        *("labels", "dataset", "deletion", "evidence", "inference", "losses", "mapscores", "model", "perturbation"),
+        *("predict", "weights"),
     },
     "commands": {
         *("flags", "labels", "case", "evaluate", "metrics", "model", "picture", "predict", "prediction"),
-        *("simulate", "training", "weights"),
+        *("cards", "dataset", "faithfulness", "portrait", "simulate", "training", "weights"),
+        *("explain", "findings", "pruning", "report", "whatif"),
     },
     "cli": {"commands"},
 }
 # All others load without torch: seconds matter at Slicer's start, for `--help` and for programs that only read results.
 ABOUT_TORCH = {
     *("model", "losses", "augmentation", "weights", "dataset", "prototypes", "inference", "predict", "calibration"),
-    "training",
+    *("portrait", "pruning", "training", "perturbation", "deletion", "faithfulness"),
 }
 BANNED = {"slicer", "qt", "ctk", "vtk"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "core", "tools"}

@@ -3,15 +3,19 @@ import logging
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from ProtoSegBrainLib import commands, weights
+from ProtoSegBrainLib import commands, simulate, weights
+from ProtoSegBrainLib.case import list_cases, read_case
 from ProtoSegBrainLib.cli import main
+from ProtoSegBrainLib.dataset import in_memory
 from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
+from ProtoSegBrainLib.prototypes import project_prototypes
 from ProtoSegBrainLib.simulate import simulate_case, write_case
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,11 +58,12 @@ def run(capsys):
 # -- segment -------------------------------------------------------------------------------------------------------
 
 
-def test_segment_writes_four_files_on_the_grid_of_the_input(run, data, model, tmp_path):
+def test_segment_writes_its_files_on_the_grid_of_the_input(run, data, model, tmp_path):
     code, answer = run("segment", "--case", data / "simulated_1", "--out", tmp_path / "out", "--model", model)
     assert code == 0
     assert {Path(path).name for path in answer["files"].values()} == {
-        f"simulated_1_{ending}" for ending in ("seg.nii.gz", "prob.nii.gz", "sim.nii.gz", "prediction.json")
+        f"simulated_1_{ending}"
+        for ending in ("seg.nii.gz", "prob.nii.gz", "sim.nii.gz", "unc.nii.gz", "prediction.json", "report.html")
     }
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
         Path(path).name for path in answer["files"].values()
@@ -68,6 +73,24 @@ def test_segment_writes_four_files_on_the_grid_of_the_input(run, data, model, tm
     np.testing.assert_allclose(label.affine, image.affine)
     assert set(np.unique(label.get_fdata())) <= {0, 1, 2, 4}
     assert set(answer["volumes_ml"]) == {"NCR", "ED", "ET", "WT", "TC"}
+
+
+def test_an_old_report_does_not_stay_beside_a_new_result(run, data, model, tmp_path):
+    arguments = ("segment", "--case", data / "simulated_1", "--out", tmp_path, "--model", model)
+    run(*arguments)
+    report = tmp_path / "simulated_1_report.html"
+    assert report.is_file()
+    code, answer = run(*arguments, "--overwrite", "--no-report")
+    assert code == 0
+    assert "report" not in answer["files"]
+    assert not report.exists()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    report.write_text("of another program")
+    code, answer = run(*arguments)
+    assert code == 2
+    assert "simulated_1_report.html" in answer["error"]
+    assert report.read_text() == "of another program"
 
 
 def test_four_files_by_role_give_what_the_folder_gives(run, data, model, tmp_path):
@@ -94,6 +117,68 @@ def test_text_goes_to_standard_output_and_progress_to_standard_error(capfd, data
     assert "WT" in shown.out
     assert "100%" in shown.err
     assert "%|" not in shown.out
+
+
+# -- portray and cards ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def projected(data, tmp_path):
+    """A model whose prototypes are patches of the two cases, not yet portrayed; these are too small for pure ET."""
+    config = replace(TINY, prototypes_per_class=(1, 0, 2, 0))
+    network = ProtoSegNet(config)
+    cases = [in_memory(read_case(folder)) for _, folder in list_cases(data)]
+    prototypes = project_prototypes(network, cases)
+    training = {"cases": [case.case_id for case in cases]}
+    path = tmp_path / "projected.safetensors"
+    weights.save_model(path, network, weights.ModelCard("tiny", config, prototypes, training=training))
+    return path
+
+
+def test_portray_rewrites_the_card_and_leaves_the_weights(run, data, projected):
+    before, old = projected.read_bytes(), weights.read_card(projected)
+    code, answer = run("portray", "--model", projected, "--data", data)
+    card = weights.read_card(projected)
+    assert (code, answer["cases"]) == (0, 2)
+    assert projected.read_bytes() == before
+    assert all(len(p.similarity_quantiles) == 101 and p.neighbours for p in card.prototypes)
+    assert not any(p.neighbours for p in old.prototypes)
+    assert replace(card, prototypes=old.prototypes) == old
+
+
+def test_portray_needs_the_training_cases(run, data, model, projected, tmp_path):
+    code, answer = run("portray", "--model", model, "--data", data)
+    assert code == 2
+    assert "which training cases" in answer["error"]
+    (tmp_path / "empty").mkdir()
+    code, _ = run("portray", "--model", projected, "--data", tmp_path / "empty")
+    assert code == 2
+
+
+@pytest.mark.parametrize("images", ["none", "data", "simulated"])
+def test_cards_are_one_page_with_or_without_images(images, run, data, projected, tmp_path, monkeypatch):
+    def small(seed, config):
+        return simulate_case(seed, (40, 40, 32), config)
+
+    monkeypatch.setattr(simulate, "simulate_case", small)
+    flags = {"none": [], "data": ["--data", data], "simulated": ["--simulated"]}[images]
+    code, answer = run("cards", "--out", tmp_path / "page", "--model", projected, *flags)
+    page = (tmp_path / "page" / "cards.html").read_text()
+    assert code == 0
+    assert answer["patches"] == (3 if flags else 0)
+    assert [card["class"] for card in answer["prototypes"]] == ["background", "ED", "ED"]
+    assert page.count("<article>") == 3
+    assert page.count("SIMULATED") == (3 if images == "simulated" else 0)
+    assert run("cards", "--out", tmp_path / "page", "--model", projected)[0] == 2  # not overwritten unasked
+
+
+def test_cards_need_prototypes_and_their_cases(run, model, projected, tmp_path):
+    assert run("cards", "--out", tmp_path / "page", "--model", model)[0] == 2
+    (tmp_path / "empty").mkdir()
+    code, answer = run("cards", "--out", tmp_path / "page", "--model", projected, "--data", tmp_path / "empty")
+    assert code == 2
+    assert "empty" in answer["error"]
+    assert not (tmp_path / "page").exists()
 
 
 # -- bad input: exit code 2, one sentence, nothing written ---------------------------------------------------------
@@ -229,6 +314,144 @@ def test_segment_then_evaluate(run, data, model, tmp_path):
     )
     assert code == 0, answer
     assert (tmp_path / "s.csv").read_text().count("simulated_1") >= 1
+
+
+@pytest.fixture(scope="module")
+def result(data, model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("result")
+    assert main(["segment", "--case", str(data / "simulated_1"), "--out", str(folder), "--model", str(model)]) == 0
+    return folder
+
+
+def test_explain_at_a_place_and_at_a_voxel(run, result, capsys):
+    affine = nib.load(result / "simulated_1_seg.nii.gz").affine
+    at = ",".join(f"{value:.3f}" for value in (affine @ [20, 17, 15, 1])[:3])
+    assert at.startswith("-"), "this test is also about the sign"
+    code, answer = run("explain", "--prediction", result, "--at", at)
+    assert code == 0, answer
+    assert run("explain", "--prediction", result, f"--at={at}")[1] == answer
+    by_voxel = run("explain", "--prediction", result, "--voxel", "20,17,15", "--case-id", "simulated_1")[1]
+    assert by_voxel["class"] == answer["class"]
+    for name, logit in answer["logits"].items():
+        parts = [entry["contribution"] for entry in answer["contributions"] if entry["class"] == name]
+        assert answer["bias"][name] + sum(parts) == pytest.approx(logit, abs=1e-5)
+        assert by_voxel["logits"][name] == pytest.approx(logit, abs=0.01)
+    main(["explain", "--prediction", str(result), "--at", at])
+    assert "contribution = weight x similarity" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--at", "-999,0,0"], "outside the image"),
+        (["--at", "-1,2"], "three numbers such as -12.5,30,4"),
+        (["--voxel", "0,0,99"], "has no voxel 0, 0, 99"),
+        (["--voxel", "1,2,3.5"], "three numbers such as 120,88,70"),
+        ([], "--at --voxel"),
+    ],
+)
+def test_a_place_that_cannot_be_explained_is_told(run, result, flags, said):
+    code, answer = run("explain", "--prediction", result, *flags)
+    assert code == 2
+    assert said in answer["error"]
+
+
+def test_whatif_writes_a_changed_result_elsewhere(run, result, tmp_path):
+    before = {path.name: path.read_bytes() for path in result.iterdir()}
+    flags = ("--prediction", result, "--disable", "1,2", "--weight", "3=0.5")
+    code, answer = run("whatif", *flags, "--out", tmp_path, "--labels", "brats2023")
+    assert code == 0, answer
+    assert "prototype 3 (ET) counts 0.5 times" in answer["warnings"][-1]
+    assert (answer["volumes_ml"]["NCR"], answer["volumes_ml"]["ED"]) == (0, 0)
+    assert all(Path(path).is_file() for path in answer["files"].values())
+    code, answer = run("whatif", *flags, "--out", tmp_path)
+    assert (code, "--overwrite" in answer["error"]) == (2, True)
+    assert run("whatif", *flags, "--out", tmp_path, "--overwrite")[0] == 0
+    code, answer = run("whatif", *flags, "--out", result, "--overwrite")
+    assert (code, "another output folder" in answer["error"]) == (2, True)
+    assert {path.name: path.read_bytes() for path in result.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--disable", "4"], "0 to 3; got 4"),
+        (["--disable", "x"], "such as 3,7"),
+        (["--weight", "3"], "such as 4=0.5"),
+        (["--weight", "3=-1"], "at least 0"),
+        ([], "--disable 3,7"),
+    ],
+)
+def test_a_whatif_that_cannot_be_done_is_told(run, result, tmp_path, flags, said):
+    code, answer = run("whatif", "--prediction", result, *flags, "--out", tmp_path / "out")
+    assert code == 2
+    assert said in answer["error"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_prune_writes_a_smaller_model(run, data, tmp_path):
+    config = replace(TINY, prototypes_per_class=(2, 1, 1, 1))
+    path, smaller = tmp_path / "model.safetensors", tmp_path / "smaller.safetensors"
+    weights.save_model(path, ProtoSegNet(config), weights.ModelCard("tiny", config))
+    splits = tmp_path / "splits.json"
+    splits.write_text(json.dumps({"folds": [["simulated_1"], ["simulated_2"]]}))
+    flags = ("prune", "--model", path, "--data", data, "--out", smaller)
+    folds = ("--splits", splits, "--fold", "1")
+    code, answer = run(*flags, "--disable", "0", *folds)
+    assert code == 0, answer
+    assert answer["prototypes"] == {"background": 1, "NCR": 1, "ED": 1, "ET": 1}
+    assert set(answer["held_out_dice"]["after"]) == {"WT", "TC", "ET"}
+    _, card = weights.load_model(smaller)
+    assert card.training["pruning"][0]["last_layer_fitted_on"] == ["simulated_1"]
+    assert "is there already" in run(*flags, "--disable", "0", *folds)[1]["error"]
+    smaller.unlink()
+    assert "every prototype of ET" in run(*flags, "--disable", "4", *folds)[1]["error"]
+    assert "lists no training cases" in run(*flags, "--disable", "0")[1]["error"]
+    assert not smaller.exists()
+
+
+QUICK = ("--levels", 3, "--deletion-cases", 1, "--margin-mm", 4, "--device", "cpu")
+
+
+def test_faithfulness_measures_the_held_out_cases_alone(run, data, model, tmp_path):
+    splits, out = tmp_path / "splits.json", tmp_path / "table.json"
+    splits.write_text(json.dumps({"folds": [["simulated_1"], ["simulated_2"]]}))
+    flags = ("--data", data, "--model", model, "--splits", splits, "--fold", 1, "--cache", tmp_path / "cache")
+    code, answer = run("faithfulness", *flags, *QUICK, "--out", out)
+    assert code == 0
+    assert answer["cases"] == ["simulated_2"]
+    assert (answer["selection"], answer["seen_in_training"]) == ("held-out cases of fold 1 of splits.json", 0)
+    written = json.loads(out.read_text())
+    assert written["purity.ET"] == answer["purity.ET"]
+    assert answer["dice_without_each"]["n"] == 4
+    assert answer["incremental_deletion.random"]["n"] <= 1
+    assert written["config"]["levels"] == 3
+
+
+def test_faithfulness_without_a_fold_takes_all_cases_and_shows_a_table(capsys, data, model, tmp_path):
+    flags = ["--data", data, "--model", model, "--out", tmp_path / "table.json", *QUICK[2:], "--deletion-cases", 0]
+    assert main(["faithfulness", *map(str, flags)]) == 0
+    shown = capsys.readouterr().out
+    assert f"2 cases (all cases of {data.name})" in shown
+    assert "error_auroc.entropy" in shown
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--fold", 0), "--splits and --fold together"),
+        (("--splits", "SPLITS", "--fold", "all"), "holds out no case"),
+        (("--out", "table.csv"), ".json"),
+    ],
+)
+def test_faithfulness_refuses_before_it_computes(run, data, model, tmp_path, flags, said):
+    splits = tmp_path / "splits.json"
+    splits.write_text(json.dumps({"folds": [["simulated_1"], ["simulated_2"]]}))
+    given = [splits if flag == "SPLITS" else flag for flag in flags]
+    code, answer = run("faithfulness", "--data", data, "--model", model, "--out", tmp_path / "table.json", *given)
+    assert code == 2
+    assert said in answer["error"]
+    assert not (tmp_path / "table.json").exists()
 
 
 def test_train_passes_preset_and_flags_on(run, monkeypatch, tmp_path):

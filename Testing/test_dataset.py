@@ -19,6 +19,7 @@ from ProtoSegBrainLib.dataset import (
     SamplingConfig,
     TrainingCase,
     cut,
+    in_memory,
     padded_label,
     prepare_data,
     whole_window,
@@ -226,3 +227,14 @@ def test_a_padded_label_marks_the_padding_as_no_class():
     assert (label[:, :, 20:] == -1).all()
     assert (label[..., 22:] == -1).all()
     np.testing.assert_allclose(case.affine, AFFINE)
+
+
+def test_a_case_in_memory_is_what_a_cached_one_is(a_case: Case, tmp_path: Path) -> None:
+    write_case(a_case, tmp_path)
+    (cached,) = prepare_data(tmp_path, [a_case.case_id], tmp_path / "cache")
+    case = in_memory(a_case)
+    assert torch.equal(case.images, cached.images)
+    assert torch.equal(case.label, cached.label)
+    np.testing.assert_allclose(case.affine, cached.affine)
+    assert case.voxels.keys() == cached.voxels.keys()
+    assert not in_memory(replace(a_case, label=None)).label.any()

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from by_hand import evidence_for
 
-from ProtoSegBrainLib.evidence import Calibration, Evidence, Prototype
+from ProtoSegBrainLib.evidence import (
+    Calibration,
+    Evidence,
+    Familiarity,
+    Neighbour,
+    Normality,
+    Prototype,
+    RegionReliability,
+)
 
 RECORD = Prototype(0, "ET", "case_1", (1.5, -2.0, 3.25), 2.0, {"t1c": 2.5}, 0.0, tuple(np.linspace(0, 4, 101)))
 
@@ -32,11 +40,23 @@ def test_distance_is_the_inverse_of_similarity(similarity: str) -> None:
     np.testing.assert_allclose(evidence.distances(similarities), distances, atol=1e-9)
 
 
+def test_beyond_its_reach_a_similarity_is_0() -> None:
+    evidence = replace(evidence_for(["ET"]), reach=2.0)
+    zero = np.log(3 / 2.01)
+    assert evidence.largest_similarity == pytest.approx(np.log(100) - zero)
+    distances = np.array([0, 0.3, 2.0])
+    similarities = np.log((distances + 1) / (distances + 0.01)) - zero
+    np.testing.assert_allclose(evidence.distances(similarities), distances, atol=1e-9)
+    assert Evidence.from_dict(evidence.to_dict()).reach == 2.0
+
+
 def test_percentile_says_how_many_true_voxels_are_less_similar() -> None:
     evidence = replace(evidence_for(["ET"]), prototypes=(RECORD,))
     assert evidence.percentile(0, 3.72) == pytest.approx(93)
     assert (evidence.percentile(0, -1), evidence.percentile(0, 9)) == (0, 100)
     assert evidence_for(["ET"]).percentile(0, 1.0) is None
+    many_zeros = replace(RECORD, similarity_quantiles=(0.0,) * 50 + tuple(np.linspace(0.1, 4, 51)))
+    assert replace(evidence, prototypes=(many_zeros,)).percentile(0, 0.0) == 0
 
 
 def test_json_gives_it_back_to_the_last_bit(rng: np.random.Generator) -> None:
@@ -52,6 +72,36 @@ def test_json_gives_it_back_to_the_last_bit(rng: np.random.Generator) -> None:
     assert back.weight.dtype == np.float32
     assert (back.prototypes, back.calibration) == (evidence.prototypes, evidence.calibration)
     assert back.prototype_class == evidence.prototype_class
+
+
+def test_the_record_of_a_prototype_survives_json_and_old_ones_lack_a_portrait() -> None:
+    full = replace(
+        RECORD,
+        contrast={"t1c": 2.0},
+        surroundings={"ET": 0.75, "outside": 0.25},
+        explained_share=0.5,
+        purity=1.0,
+        stability=0.9,
+        neighbours=(Neighbour("case_2", (1.0, 2.0, 3.0), 0.25),),
+    )
+    assert Prototype.from_dict(json.loads(json.dumps(asdict(full)))) == full
+    known = ("index", "class_name", "case_id", "position_mm", "patch_size_mm", "profile", "projection_distance")
+    old = {name: asdict(RECORD)[name] for name in known}
+    assert Prototype.from_dict(old) == replace(RECORD, similarity_quantiles=())
+
+
+def test_a_calibration_survives_json_and_old_ones_know_less() -> None:
+    normality = Normality(("brain_ml", "noise.t1n"), (7.0, -1.0), (0.1, 0.2), ((1.0, 0.3), (0.3, 1.0)), 1.5)
+    full = Calibration(
+        (1.0, 2.0, 1.5, 1.25),
+        minimum_et_ml=0.5,
+        minimum_component_ml=1.0,
+        reliability=(RegionReliability("WT", 50, 0.01, 0.3, 0.9, None, (0.5, 0.0, 0.1, 0.0, 0.2), 0.08),),
+        familiarity=Familiarity(normality, None, 50),
+    )
+    assert Calibration.from_dict(json.loads(json.dumps(asdict(full)))) == full
+    old = {"temperature": [1.0, 1.0, 1.0, 1.0], "minimum_et_ml": 0.5}
+    assert Calibration.from_dict(old) == Calibration(minimum_et_ml=0.5)
 
 
 def test_a_temperature_must_be_positive() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ProtoSegBrainLib.inference import Attempt, plan, run_network, tiles
+from ProtoSegBrainLib.inference import Attempt, plan, run_network, run_views, tiles
 from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
 
 SMALL = ModelConfig(
@@ -84,6 +84,18 @@ def test_mirror_averaging_has_no_preferred_side(a_network: ProtoSegNet) -> None:
     for expected, found in zip(straight, mirrored, strict=True):
         torch.testing.assert_close(found.flip(1), expected, atol=1e-4, rtol=0)
     assert (straight[1] - plain[1]).abs().max() > 1e-2
+
+
+def test_views_are_turned_back_and_average_to_the_result(a_network: ProtoSegNet) -> None:
+    images = torch.randn(4, 16, 12, 20)
+    with torch.inference_mode():
+        straight, mirrored = run_views(a_network, images, torch.float32, tta=True)
+        of_mirror = run_network(a_network, images.flip(1), torch.float32)
+        averaged = run_network(a_network, images, torch.float32, tta=True)
+        assert len(run_views(a_network, images, torch.float32)) == 1
+    for one, other, turned, mean in zip(straight, mirrored, of_mirror, averaged, strict=True):
+        torch.testing.assert_close(other, turned.flip(1), atol=1e-4, rtol=0)
+        torch.testing.assert_close((one + other) / 2, mean, atol=1e-6, rtol=0)
 
 
 def test_a_gpu_steps_down_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,9 +143,10 @@ def test_cluster_is_the_mean_distance_to_the_nearest_own_prototype() -> None:
 
 
 def test_separation_is_the_mean_shortfall_to_the_nearest_foreign_prototype() -> None:
-    assert separation_loss(DISTANCES, LABEL, IDENTITY).item() == pytest.approx((0.1 + 0.7) / 2)
+    assert separation_loss(DISTANCES, LABEL, IDENTITY).item() == pytest.approx((0.6 + 1.2) / 2)  # the margin is 1.5
+    assert separation_loss(DISTANCES, LABEL, IDENTITY, margin=1.0).item() == pytest.approx((0.1 + 0.7) / 2)
     assert separation_loss(DISTANCES, LABEL, IDENTITY, margin=0.5).item() == pytest.approx((0 + 0.2) / 2)
-    assert separation_loss(DISTANCES + 1, LABEL, IDENTITY).item() == 0, "at rest beyond the margin"
+    assert separation_loss(DISTANCES + 1.5, LABEL, IDENTITY).item() == 0, "at rest beyond the margin"
 
 
 SIMILARITIES = torch.tensor(
@@ -223,7 +224,7 @@ def test_without_background_prototypes_background_only_separates() -> None:
     label = torch.tensor([0, 1])
     assert cluster_loss(distances, label, NO_BACKGROUND).item() == pytest.approx(0.75)
     assert cluster_loss(distances[:1], label[:1], NO_BACKGROUND).item() == 0
-    assert separation_loss(distances, label, NO_BACKGROUND).item() == pytest.approx((0.75 + 0) / 2)
+    assert separation_loss(distances, label, NO_BACKGROUND).item() == pytest.approx((1.25 + 0) / 2)
     # NCR's prototype: 0.75 inside, 0.25 in background.
     assert purity_loss(distances, label, NO_BACKGROUND).item() == pytest.approx(0.5)
     assert diversity_loss(distances, label, NO_BACKGROUND).item() == 0

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ProtoSegBrainLib.losses import cross_entropy_loss
-from ProtoSegBrainLib.model import PRESETS, ModelConfig, ProtoSegNet, fuse_for_inference, upsample
+from ProtoSegBrainLib.model import PRESETS, ModelConfig, ProtoSegNet, fuse_for_inference, upsample, with_reach
 
 SMALL = ModelConfig(
     widths=(4, 8), blocks=(1, 1), aspp_rates=(1, 2), aspp_channels=4, embedding_channels=6,
@@ -22,8 +22,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {"backbone": "plain"},
     "efficient": {"backbone": "efficient"},
     "cosine": {"similarity": "cosine"},
+    "unlimited reach": {"reach": None},
     "patch of 3": {"prototype_size": 3},
-    "patch of 5": {"prototype_size": 5},
+    "patch of 5": {"prototype_size": 5, "reach": None},  # random patches of that size are like nothing
     "wide rates": {"aspp_rates": (1, 2, 3)},
     "pointwise": {"aspp_pointwise": True},
     "pooling": {"aspp_pooling": True},
@@ -189,12 +190,33 @@ def test_distances_equal_the_brute_force_broadcast(size: int) -> None:
     torch.testing.assert_close(distances, brute_force + outside_share, rtol=0, atol=2e-6)
 
 
+def test_another_reach_leaves_the_logits_within_it() -> None:
+    network = make(reach=None).eval()
+    network.last_layer.weight.data.copy_(torch.rand_like(network.last_layer.weight) * network.last_layer.weight)
+    image = torch.randn(1, 4, 16, 16, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        before = network(image)
+        farthest = before.distances.amax(dim=1)
+        reach = float(farthest.median())
+        after = with_reach(network, reach)(image)
+    near = farthest < reach
+    torch.testing.assert_close(after.logits.movedim(1, -1)[near], before.logits.movedim(1, -1)[near], rtol=0, atol=1e-4)
+    assert (after.similarities[before.distances >= reach + 1e-6] == 0).all()
+    assert not with_reach(network, 2.0).training
+
+
 def test_log_similarity_runs_from_its_bound_to_near_zero() -> None:
-    layer = make(epsilon=0.01).prototype_layer
+    layer = make(epsilon=0.01, reach=None).prototype_layer
     similarities = layer.similarities(torch.tensor([0.0, 0.01, 1.0, 4.0]))
     expected = [math.log(100), math.log(1.01 / 0.02), math.log(2 / 1.01), math.log(5 / 4.01)]
     assert similarities.tolist() == pytest.approx(expected, abs=1e-5)
     assert layer.max_similarity() == pytest.approx(float(similarities[0]))
+    limited = make(epsilon=0.01, reach=1.0).prototype_layer
+    zero = expected[2]
+    assert limited.similarities(torch.tensor([0.0, 0.01, 1.0, 4.0])).tolist() == pytest.approx(
+        [expected[0] - zero, expected[1] - zero, 0, 0], abs=1e-5
+    )
+    assert limited.max_similarity() == pytest.approx(expected[0] - zero)
     cosine = make(similarity="cosine").prototype_layer
     assert cosine.similarities(torch.tensor([0.0, 2.0, 4.0])).tolist() == [1.0, 0.5, 0.0]
     assert cosine.max_similarity() == 1.0
@@ -209,7 +231,7 @@ def test_a_prototype_finds_itself_and_its_opposite(similarity: str) -> None:
         similarities, distances = layer(features)
     assert distances[:, 0].flatten().tolist() == pytest.approx([0, 4, 2], abs=1e-5)
     assert float(similarities[0, 0]) == pytest.approx(layer.max_similarity(), abs=1e-3)
-    assert similarities[0, 0] > similarities[2, 0] > similarities[1, 0] >= 0
+    assert similarities[0, 0] > similarities[2, 0] >= similarities[1, 0] >= 0
 
 
 def test_prototypes_stay_float32_under_autocast() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ProtoSegBrainLib import inference
 from ProtoSegBrainLib import predict as module
 from ProtoSegBrainLib.case import Case, read_case
+from ProtoSegBrainLib.familiarity import look_of
 from ProtoSegBrainLib.inference import Attempt
 from ProtoSegBrainLib.metrics import dice
 from ProtoSegBrainLib.model import ModelConfig, NetworkOutput, ProtoSegNet, upsample
@@ -179,6 +180,17 @@ def test_what_is_written_explains_the_probabilities(
     outside = (a_brain.images == 0).all(axis=0)
     np.testing.assert_array_equal(written.probabilities[0] == 1, outside)
     np.testing.assert_array_equal(written.label, written.probabilities.argmax(axis=0))
+    assert written.disagreement is not None
+    assert not written.disagreement[outside].any()
+    assert written.disagreement.max() > 0.05
+
+
+def test_one_view_has_no_disagreement_and_the_images_a_look(
+    a_brain: Case, a_model: tuple[ProtoSegNet, ModelCard]
+) -> None:
+    plain = predict(a_brain, a_model, EXACT)
+    assert plain.disagreement is None
+    assert plain.look == look_of(prepare(a_brain).images)
 
 
 def test_small_enhancement_becomes_necrosis(a_brain: Case, a_model: tuple[ProtoSegNet, ModelCard]) -> None:
@@ -192,7 +204,7 @@ def test_small_enhancement_becomes_necrosis(a_brain: Case, a_model: tuple[ProtoS
     np.testing.assert_array_equal(changed.probabilities, kept.probabilities)
     assert changed.volumes_ml["ET"] == 0
     assert changed.volumes_ml["TC"] == pytest.approx(kept.volumes_ml["TC"])
-    assert "relabelled" in changed.warnings[-1]
+    assert changed.warnings[-1].startswith("Relabelled: ")
     assert not kept.warnings
 
 
@@ -287,4 +299,4 @@ def test_a_real_case_keeps_its_grid(real_data: Path, a_model: tuple[ProtoSegNet,
         image = nib.load(files[kind])
         assert image.shape[:3] == reference.shape
         np.testing.assert_array_equal(image.affine, reference.affine)
-    assert list(prediction.timings_s) == ["prepare", "network", "to_reference"]
+    assert list(prediction.timings_s) == ["prepare", "network", "to_reference", "findings"]

@@ -58,7 +58,7 @@ def test_files_come_back_as_they_were(a_prediction: Prediction, tmp_path: Path, 
 
 def test_names_codes_and_summary(a_prediction: Prediction, tmp_path: Path) -> None:
     files = write_prediction(a_prediction, tmp_path)
-    names = ["prediction.json", "prob.nii.gz", "seg.nii.gz", "sim.nii.gz"]
+    names = ["prediction.json", "prob.nii.gz", "seg.nii.gz", "sim.nii.gz", "unc.nii.gz"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"simulated_7_{name}" for name in names]
     stored = np.asarray(nib.load(files["seg"]).dataobj)
     np.testing.assert_array_equal(stored == 4, a_prediction.label == 3)
@@ -73,8 +73,31 @@ def test_names_codes_and_summary(a_prediction: Prediction, tmp_path: Path) -> No
     }
     assert summary["simulated"] is True
     assert "research use only" in summary["statement"].lower()
-    assert summary["files"] == {kind: files[kind].name for kind in ("seg", "prob", "sim")}
+    assert summary["files"] == {kind: files[kind].name for kind in ("seg", "prob", "sim", "unc")}
     assert list(summary["timings_s"]) == ["network", "write"]
+
+
+def test_uncertainty_is_the_entropy_and_with_several_views_their_disagreement(
+    a_prediction: Prediction, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    files = write_prediction(a_prediction, tmp_path / "one view")
+    stored = nib.load(files["unc"])
+    assert stored.get_data_dtype() == np.uint8
+    p = a_prediction.probabilities
+    np.testing.assert_allclose(stored.get_fdata(), -(p * np.log(p)).sum(axis=0) / np.log(4), atol=0.51 / 255)
+    assert read_prediction(tmp_path / "one view").disagreement is None
+
+    disagreement = rng.random(a_prediction.label.shape, np.float32)
+    files = write_prediction(replace(a_prediction, disagreement=disagreement), tmp_path / "two views")
+    assert nib.load(files["unc"]).shape == (6, 5, 4, 2)
+    back = read_prediction(tmp_path / "two views")
+    np.testing.assert_allclose(back.disagreement, disagreement, atol=0.51 / 255)
+
+
+def test_the_look_of_the_images_comes_back(a_prediction: Prediction, tmp_path: Path) -> None:
+    look = {"brain_ml": 1400.0, "noise.t1c": 0.123456}
+    write_prediction(replace(a_prediction, look=look), tmp_path)
+    assert read_prediction(tmp_path).look == look
 
 
 def test_one_prototype_keeps_its_axis(a_prediction: Prediction, tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from ProtoSegBrainLib.prototypes import (
     initialise_prototypes,
     predict_classes,
     project_prototypes,
+    pure_embeddings,
     pure_label,
     refit_last_layer,
+    reseed_prototypes,
     sample_pure_voxels,
 )
 from ProtoSegBrainLib.weights import Prototype
@@ -106,7 +108,7 @@ def test_k_means_puts_the_prototypes_of_a_class_on_its_clusters(monkeypatch):
             code = (
                 torch.randint(8, (1, 6, 6, 6)).repeat_interleave(2, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
             )
-            yield code[:, None].float().expand(-1, 4, -1, -1, -1), code // 2
+            yield torch.stack([code, *[torch.ones_like(code)] * 3], dim=1).float(), code // 2
 
     monkeypatch.setattr(net, "embed", embed)
     initialise_prototypes(net, batches(), seed=0)
@@ -117,6 +119,37 @@ def test_k_means_puts_the_prototypes_of_a_class_on_its_clusters(monkeypatch):
         assert distance.amin(dim=1).max() < 0.02  # each prototype on a cluster
         assert sorted(distance.argmin(dim=1).tolist()) == [0, 1]  # and on different ones
     assert net.training
+
+
+def test_only_a_prototype_that_left_the_data_is_moved_and_onto_a_voxel_far_from_the_others(monkeypatch):
+    net = network()  # two prototypes per class
+    axes = torch.eye(4)
+    net.prototype_layer.prototype_vectors.data = torch.stack(
+        [axes[0], axes[1], axes[0], axes[3], axes[2], axes[2], axes[1], axes[0]]
+    )[:, :, None, None, None]
+    before = net.prototype_layer.prototype_vectors.detach().flatten(1).clone()
+    net.last_layer.weight.data[1, 2:4] = torch.tensor([3.0, 1.0])
+    # Class 1 has voxels at axis 0 (a prototype of its own is there) and at axis 1 (none is); the others are not there.
+    label = torch.full((1, 8, 8, 8), -1)
+    label[0, :4], label[0, 4:] = 1, 1
+    vectors = axes[0].expand(1, 4, 4, 4, 4).movedim(-1, 1).clone()
+    vectors[:, :, 2:] = axes[1][:, None, None, None]
+    monkeypatch.setattr(net, "embed", lambda _: vectors)
+    assert reseed_prototypes(net, iter([(torch.ones(1, 4, 8, 8, 8), label)]), distance=0.1, seed=0) == [3]
+    after = net.prototype_layer.prototype_vectors.detach().flatten(1)
+    torch.testing.assert_close(after[3], axes[1])  # drawn where the class has no prototype yet
+    assert torch.equal(after[[0, 1, 2, 4, 5, 6, 7]], before[[0, 1, 2, 4, 5, 6, 7]])
+    assert net.last_layer.weight[1, 3] == 2  # the mean of its class
+    assert reseed_prototypes(net, iter([(torch.ones(1, 4, 8, 8, 8), label)]), distance=0.1, seed=0) == []
+
+
+def test_voxels_outside_the_brain_are_no_embeddings_of_background(monkeypatch):
+    net = network()
+    monkeypatch.setattr(net, "embed", lambda _: torch.ones(1, 4, 4, 4, 4))
+    images = torch.zeros(1, 4, 8, 8, 8)
+    images[0, 2, :2, :4] = 1  # of the prototype grid 1 x 2 x 4 voxels
+    points = pure_embeddings(net, iter([(images, torch.zeros(1, 8, 8, 8, dtype=torch.long))]), seed=0)
+    assert [len(points[index]) for index in range(4)] == [8, 0, 0, 0]
 
 
 def test_a_class_that_is_not_there_keeps_its_prototypes():

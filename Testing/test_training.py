@@ -29,8 +29,9 @@ SEGMENTATION = {"region_dice", "cross_entropy"}
 PROTOTYPES = {"purity", "cluster", "separation", "diversity", "l1"}
 CASES = [training_case(number) for number in range(3)]
 CONFIG = TrainConfig(
-    model=TINY, sampling=SamplingConfig(patch_size=16), steps=8, log_every=1, precision="float32", device="cpu"
-)
+    model=TINY, sampling=SamplingConfig(patch_size=16), steps=8, log_every=1, precision="float32", device="cpu",
+    reseed_at=(),
+)  # fmt: skip
 UNCHANGED = AugmentationConfig(**dict.fromkeys(AugmentationConfig.__dataclass_fields__, 0.0))
 
 
@@ -110,7 +111,7 @@ def test_a_preset_trains_and_its_loss_falls(tmp_path, preset, patch_size):
         {"loss": LossConfig(dice=1, weighted_dice=1, focal=1, hard_examples=1)},
         {"model": replace(TINY, norm="batch")},
         {"model": replace(TINY, checkpointing=True)},
-        {"model": replace(TINY, prototype_size=3)},
+        {"model": replace(TINY, prototype_size=3, reach=None)},
         {"model": replace(TINY, similarity="cosine", class_connected=False)},
     ],
     ids=str,
@@ -150,8 +151,9 @@ def test_the_three_phases_follow_each_other(tmp_path):
     told.clear()
     trainer.finish([], {"fold": "all"})
     order = [text.split(":")[0] for text in told]
-    assert order == sorted(order, key=["Projecting prototypes", "Re-fitting the last layer"].index)
-    assert set(order) == {"Projecting prototypes", "Re-fitting the last layer"}
+    stages = ["Projecting prototypes", "Re-fitting the last layer", "Portraits of the prototypes"]
+    assert order == sorted(order, key=stages.index)
+    assert set(order) == set(stages)
 
 
 def test_the_finished_model_has_prototypes_that_are_training_patches(tmp_path):
@@ -269,6 +271,8 @@ def test_minutes_are_kept_and_the_schedule_is_scaled_to_them(tmp_path):
         {"warm_up_share": 0.75},  # stopped in the warm-up, the border lies ahead
         {"warm_up_share": 0.5},  # stopped at the border
         {"warm_up_share": 0.2},  # stopped in the joint phase
+        {"warm_up_share": 0.2, "reseed_at": (0.5, 0.75), "reseed_distance": 0.001},  # stopped before a move
+        {"warm_up_share": 0.2, "reseed_at": (0.4, 0.75), "reseed_distance": 0.001},  # stopped between two
         {"schedule": "plateau", "optimiser": "adam"},
         {"optimiser": "sgd", "accumulation": 2},
         {"model": replace(TINY, norm="batch"), "precision": "bfloat16"},
@@ -287,6 +291,23 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, changes):
     assert_same_state(resumed, whole)
     assert curve(tmp_path / "halves") == curve(tmp_path / "whole")
     assert len(list((tmp_path / "halves").glob("checkpoint-*.safetensors"))) == 1
+
+
+def test_a_prototype_that_left_the_data_is_moved_back_in_both_networks(tmp_path):
+    config = replace(CONFIG, warm_up_share=0.1, reseed_at=(0.5,), reseed_distance=0.01)
+    trainer = Trainer(config, CASES, tmp_path)
+    trainer.run(until_step=4)
+    vectors = [net.prototype_layer.prototype_vectors for net in (trainer.network, trainer.ema)]
+    with torch.no_grad():  # the opposite of all that the class has
+        for tensor in vectors:
+            tensor[6] = -trainer.network.prototype_layer.prototype_vectors[[6, 7]].mean(dim=0)
+    away = vectors[0][6].detach().clone()
+    trainer.run(until_step=5)
+    assert trainer.reseeded == 1
+    for tensor in vectors:
+        assert (tensor[6] - away).norm().item() > 0.5
+    trainer.run()
+    assert trainer.reseeded == 1  # once
 
 
 # -- batches and processes ---------------------------------------------------------------------------------------------

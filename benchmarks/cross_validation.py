@@ -19,15 +19,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ProtoSegBrainLib.calibration import calibrate
+from ProtoSegBrainLib.calibration import Observation, fit, observe
 from ProtoSegBrainLib.case import list_cases, read_case
 from ProtoSegBrainLib.dataset import TrainingCase, prepare_data, whole_window
 from ProtoSegBrainLib.evaluate import Summary, evaluate
+from ProtoSegBrainLib.evidence import Calibration
+from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.model import ProtoSegNet
 from ProtoSegBrainLib.predict import PredictConfig, predict
 from ProtoSegBrainLib.prediction import write_prediction
 from ProtoSegBrainLib.training import mean_dice, read_split
-from ProtoSegBrainLib.weights import load_model, recalibrate
+from ProtoSegBrainLib.weights import load_model, read_card, recalibrate
 
 
 def main() -> None:
@@ -54,15 +56,27 @@ def main() -> None:
 
 def set_calibrations(models: dict[str, Path], cases: dict[str, list[TrainingCase]], final: Path) -> None:
     """Each fold's model gets the calibration of the other folds; the final model that of all."""
-    loaded = {name: load_model(path)[0] for name, path in models.items()}
+    seen: dict[str, list[Observation]] = {}
+    for group, (name, path) in enumerate(models.items()):
+        network = load_model(path)[0]
+        seen[name] = [observe(network, case, group) for case in tqdm(cases[name], desc=f"Observing {name}")]
     for name, path in models.items():
-        calibration = calibrate([(loaded[other], cases[other]) for other in models if other != name])
-        recalibrate(path, calibration)
-        print(name, calibration)
+        recalibrate(path, fit([case for other in models if other != name for case in seen[other]]))
+        print(name, *say(read_card(path).calibration), sep="\n  ")
     if final.exists():
-        calibration = calibrate([(loaded[name], cases[name]) for name in models])
-        recalibrate(final, calibration)
-        print("all", calibration)
+        recalibrate(final, fit([case for observed in seen.values() for case in observed]))
+        print("all", *say(read_card(final).calibration), sep="\n  ")
+
+
+def say(calibration: Calibration) -> list[str]:
+    """The numbers of a calibration that a person reads, a line each."""
+    familiarity = calibration.familiarity
+    return [
+        f"temperature of {CLASSES}: {calibration.temperature}",
+        f"minimum of ET {calibration.minimum_et_ml} ml, of a separate part {calibration.minimum_component_ml} ml",
+        *(str(region) for region in calibration.reliability),
+        f"familiarity from {familiarity.n if familiarity else 0} cases",
+    ]
 
 
 def predict_held_out(models: dict[str, Path], held_out: dict[str, list[str]], options: argparse.Namespace) -> None:
