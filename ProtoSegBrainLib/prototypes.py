@@ -21,6 +21,9 @@ from ProtoSegBrainLib.model import ProtoSegNet, upsample
 
 Progress = Callable[[float, str], None]
 
+# A prototype with fewer voxels of its class than this among its nearest speaks for another.
+LEAST_PURITY = 0.5
+
 
 def pure_label(label: Tensor, stride: int, patch: int = 1) -> Tensor:
     """Class of each prototype-grid voxel whose whole patch has one class, -1 elsewhere.
@@ -77,34 +80,44 @@ def initialise_prototypes(network: ProtoSegNet, batches: Iterator[Batch], seed: 
 
 @torch.no_grad()
 def reseed_prototypes(network: ProtoSegNet, batches: Iterator[Batch], distance: float, seed: int) -> list[int]:
-    """Move each prototype that is farther than ``distance`` from all label-pure voxels of its class onto one of them.
+    """Move each prototype that has lost its class onto a label-pure voxel of it.
 
-    Nothing holds a prototype near the data between two projections; one that drifts away is like nothing in any
-    patient, is lost by the projection and costs accuracy there. The new place is drawn as in k-means++ (Arthur and
-    Vassilvitskii 2007), with a probability that grows with the distance to the class's other prototypes. Its weight
-    becomes the mean weight of its class.
+    Lost is one that is farther than ``distance`` from all label-pure voxels of its class (nothing holds it near the
+    data between two projections; it would be like nothing in any patient, and the projection would lose it), or one
+    whose nearest voxels are mostly of other classes. The new place is drawn as in k-means++ (Arthur and Vassilvitskii
+    2007), with a probability that grows with the distance to the class's other prototypes. Its weight becomes the mean
+    weight of its class.
 
     Returns:
         The prototypes that were moved. A class without label-pure voxels keeps its own.
     """
     generator = torch.Generator().manual_seed(seed)
+    found = pure_embeddings(network, batches, seed)
+    classes = torch.cat([torch.full((len(points),), index) for index, points in found.items()])
+    centre = network.config.prototype_size // 2
+    vectors = network.prototype_layer.unit_vectors()[:, :, centre, centre, centre].cpu()
+    distances = 2 - 2 * vectors @ torch.cat(list(found.values())).T  # (P, n)
     moved: list[int] = []
-    for index, points in pure_embeddings(network, batches, seed).items():
+    for index, points in found.items():
         members = [p for p, owner in enumerate(network.prototype_class) if owner == index]
         if not members or not len(points):
             continue
-        centre = network.config.prototype_size // 2
-        vectors = network.prototype_layer.unit_vectors()[members, :, centre, centre, centre].cpu()
-        distances = 2 - 2 * vectors @ points.T  # (p, n)
-        lost = distances.amin(dim=1) > distance
+        own = distances[members][:, classes == index]  # (p, n)
+        lost = (own.amin(dim=1) > distance) | (_purity(distances[members], classes == index) < LEAST_PURITY)
         for place in lost.nonzero()[:, 0].tolist():
-            nearest = distances[~lost].amin(dim=0) if not lost.all() else torch.ones(len(points))
+            nearest = own[~lost].amin(dim=0) if not lost.all() else torch.ones(len(points))
             drawn = int(torch.multinomial(nearest.clamp(min=1e-6), 1, generator=generator))
             _place(network, [members[place]], points[drawn : drawn + 1])
-            distances[place], lost[place] = 2 - 2 * points[drawn] @ points.T, False
-            moved.append(members[place])
+            own[place], lost[place] = 2 - 2 * points[drawn] @ points.T, False
             network.last_layer.weight[index, members[place]] = network.last_layer.weight[index, members].mean()
+            moved.append(members[place])
     return moved
+
+
+def _purity(distances: Tensor, own: Tensor) -> Tensor:
+    """Share of its class among the nearest half per cent of the voxels, (p,), of prototypes with distances (p, n)."""
+    nearest = distances.topk(max(1, distances.shape[1] // 200), dim=1, largest=False).indices
+    return own[nearest].float().mean(dim=1)
 
 
 @torch.no_grad()

@@ -223,7 +223,7 @@ def test_a_prototypes_own_patch_lies_in_the_middle_of_its_square() -> None:
         np.testing.assert_array_equal(patch.images[:, middle, middle], case.images[:, x : x + 2, y : y + 2, z].numpy())
         assert patch.corner == (x - 19, y - 19)
         np.testing.assert_allclose(patch.position_mm, prototype.position_mm, atol=0.011)
-        assert patch.similarity[middle, middle].mean() > 0.5 * net.prototype_layer.max_similarity()
+        assert patch.similarity[middle, middle].mean() > 0.4 * net.prototype_layer.max_similarity()
         assert not patch.simulated
 
 

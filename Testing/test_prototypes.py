@@ -143,6 +143,20 @@ def test_only_a_prototype_that_left_the_data_is_moved_and_onto_a_voxel_far_from_
     assert reseed_prototypes(net, iter([(torch.ones(1, 4, 8, 8, 8), label)]), distance=0.1, seed=0) == []
 
 
+def test_a_prototype_among_voxels_of_another_class_is_moved(monkeypatch):
+    net = network()
+    axes = torch.eye(4)
+    net.prototype_layer.prototype_vectors.data = axes[[3, 3, 0, 0, 0, 1, 2, 2]][:, :, None, None, None]
+    # Class 1 is at axis 0; class 2 at axis 1, but for one voxel in 32 at axis 0: prototype 4 is near to that one.
+    label = torch.ones(1, 8, 8, 8, dtype=torch.long)
+    label[0, 4:] = 2
+    vectors = axes[0].expand(1, 4, 4, 4, 4).movedim(-1, 1).clone()
+    vectors[:, :, 2:] = axes[1][:, None, None, None]
+    vectors[:, :, 3, 3, 3] = axes[0]
+    monkeypatch.setattr(net, "embed", lambda _: vectors)
+    assert reseed_prototypes(net, iter([(torch.ones(1, 4, 8, 8, 8), label)] * 8), distance=0.1, seed=0) == [4]
+
+
 def test_voxels_outside_the_brain_are_no_embeddings_of_background(monkeypatch):
     net = network()
     monkeypatch.setattr(net, "embed", lambda _: torch.ones(1, 4, 4, 4, 4))

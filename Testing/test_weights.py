@@ -23,6 +23,7 @@ from ProtoSegBrainLib.weights import (
 )
 
 SMALL = ModelConfig(
+    reach=None,
     widths=(4, 8), blocks=(1, 1), aspp_rates=(1, 2), aspp_channels=4, embedding_channels=6,
     prototypes_per_class=(2, 1, 1, 2),
 )  # fmt: skip
