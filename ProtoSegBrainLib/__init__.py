@@ -3,6 +3,7 @@
 The map, in the order in which data flow:
 
 labels        names of modalities, classes and regions; label conventions of the public data sets
+files         files that are whole or not there
 volume        one image with its affine: read, write, reorient, resample
 case          one patient study: four modalities on one grid, and the expert's label
 simulate      a procedural, licence-free case
@@ -42,6 +43,7 @@ slices        slices of a case with maps and outlines, as SVG
 mesh          surfaces of a tumour for the browser
 report        a result as a page for a person
 flags         command line flags made from the config dataclasses
-commands      what each command does
+console       what commands share: answers, flags, progress bar
+commands      what each command does, those about explanations in explanation_commands
 cli           the command line
 """

@@ -17,6 +17,8 @@ from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 
 T1N, T1C = MODALITIES.index("t1n"), MODALITIES.index("t1c")
 NCR, ET = CLASSES.index("NCR"), CLASSES.index("ET")
+SHIFT = 3.0
+"""Added to z-scores before they are multiplied: air and the darkest tissue lie above -3."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def augment(
     brain = (images != 0).any(dim=0)
     images = torch.stack([_change_modality(image, config, rng) for image in images])
     if rng.random() < config.noise:
-        images = images + rng.uniform(0, config.noise_deviation) * _noise(images, rng)
+        images = images + rng.uniform(0, config.noise_deviation) * white_noise(images, rng)
     if rng.random() < config.shift:
         images = _shift_modality(images, rng)
     images = images * brain
@@ -114,13 +116,26 @@ def warp(images: Tensor, label: Tensor, matrix: np.ndarray, size: int) -> tuple[
     return warped, labels.long()
 
 
+def white_noise(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Gaussian noise of deviation 1, of the images' shape."""
+    generator = torch.Generator(images.device).manual_seed(int(rng.integers(2**62)))
+    return torch.randn(images.shape, generator=generator, device=images.device)
+
+
+def under_bias_field(image: Tensor, deviation: float, rng: np.random.Generator) -> Tensor:
+    """(X, Y, Z) times a smooth gain, whose logarithm has this deviation; intensities are shifted to be positive."""
+    coarse = torch.as_tensor(rng.normal(0, deviation, (1, 1, 4, 4, 4)), dtype=torch.float32, device=image.device)
+    field = F.interpolate(coarse, size=tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
+    return (image + SHIFT) * field.exp() - SHIFT
+
+
 def _change_modality(image: Tensor, config: AugmentationConfig, rng: np.random.Generator) -> Tensor:
     if rng.random() < config.thick_slices:
         image = _thick_slices(image, rng)
     if rng.random() < config.blur:
         image = _smooth(image, rng.uniform(0.4, 1.0))
     if rng.random() < config.bias_field:
-        image = (image + 3) * torch.exp(_smooth_field(image, rng)) - 3
+        image = under_bias_field(image, 0.15, rng)
     if rng.random() < config.gamma:
         image = _gamma(image, rng.uniform(0.7, 1.5))
     if rng.random() < config.contrast:
@@ -132,16 +147,6 @@ def _gamma(image: Tensor, exponent: float) -> Tensor:
     low, high = image.min(), image.max()
     width = (high - low).clamp(min=1e-3)
     return ((image - low) / width).pow(exponent) * width + low
-
-
-def _noise(images: Tensor, rng: np.random.Generator) -> Tensor:
-    generator = torch.Generator(images.device).manual_seed(int(rng.integers(2**62)))
-    return torch.randn(images.shape, generator=generator, device=images.device)
-
-
-def _smooth_field(image: Tensor, rng: np.random.Generator) -> Tensor:
-    coarse = torch.as_tensor(rng.normal(0, 0.15, (1, 1, 4, 4, 4)), dtype=torch.float32, device=image.device)
-    return F.interpolate(coarse, size=tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
 
 
 def _thick_slices(image: Tensor, rng: np.random.Generator) -> Tensor:

@@ -24,9 +24,10 @@ from ProtoSegBrainLib.inference import half_precision_of, run_network
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
 from ProtoSegBrainLib.metrics import dice
 from ProtoSegBrainLib.model import ProtoSegNet, fuse_for_inference, upsample
-from ProtoSegBrainLib.predict import calibrated, evidence_of, prototype_affine
+from ProtoSegBrainLib.predict import calibrated, evidence_of
+from ProtoSegBrainLib.prediction import prototype_affine
 from ProtoSegBrainLib.reliability import UnseenRegion, fit_reliability, observe_region
-from ProtoSegBrainLib.volume import Volume
+from ProtoSegBrainLib.volume import Volume, voxel_ml
 from ProtoSegBrainLib.weights import ModelCard
 
 ET = CLASSES.index("ET")
@@ -254,11 +255,9 @@ def _enhancing(observation: Observation, minimum_component_ml: float) -> Enhanci
 
 
 def _regions(observation: Observation, decision: Decision) -> list[UnseenRegion]:
-    voxel_ml = _ml(np.ones(1), observation.affine)
-    return [
-        observe_region(region, observation.group, decision.label, decision.probabilities, observation.truth, voxel_ml)
-        for region in REGIONS
-    ]
+    label, probabilities, _ = decision
+    group, truth, affine = observation.group, observation.truth, observation.affine
+    return [observe_region(region, group, label, probabilities, truth, affine) for region in REGIONS]
 
 
 def _likeness(observation: Observation, decision: Decision) -> dict[str, float]:
@@ -267,4 +266,4 @@ def _likeness(observation: Observation, decision: Decision) -> dict[str, float]:
 
 
 def _ml(mask: np.ndarray, affine: np.ndarray) -> float:
-    return float(np.count_nonzero(mask)) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    return float(np.count_nonzero(mask)) * voxel_ml(affine)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import numpy as np
 
 from ProtoSegBrainLib.evidence import Evidence, Prototype
-from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, MODALITIES, MODALITY_NAMES
+from ProtoSegBrainLib.files import write_whole
+from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, MODALITIES, MODALITY_NAMES, listed
+from ProtoSegBrainLib.prediction import RESEARCH_USE
+from ProtoSegBrainLib.slices import css, png
 
 PAGE = "cards.html"
 STYLE = Path(__file__).with_name("cards.css")
@@ -57,11 +57,7 @@ def _looks(values: Mapping[str, float]) -> str:
         if size >= NOTICEABLE:
             word = ("very " if size >= MARKED else "") + ("bright" if values[modality] > 0 else "dark")
             groups.setdefault(word, []).append(MODALITY_NAMES.get(modality, modality))
-    return ", ".join(f"{word} on {_listed(names)}" for word, names in groups.items())
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    return ", ".join(f"{word} on {listed(names)}" for word, names in groups.items())
 
 
 def _enhancing(prototype: Prototype, values: Mapping[str, float]) -> str:
@@ -172,9 +168,7 @@ def write_cards(
         raise FileExistsError(f"{path} exists; add --overwrite or choose another folder.")
     shown = {patch.prototype: patch for patch in patches}
     out_dir.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(_page(evidence, model, shown), encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, _page(evidence, model, shown))
     return path
 
 
@@ -182,13 +176,13 @@ def _page(evidence: Evidence, model: str, patches: Mapping[int, Patch]) -> str:
     simulated = any(patch.simulated for patch in patches.values())
     mark = '<p class="mark">All images on this page are simulated; they show no patient.</p>' if simulated else ""
     sections = "".join(_section(evidence, name, patches) for name in CLASSES if name in evidence.prototype_class)
-    title = html.escape(f"Prototypes of {model}" if model else "Prototypes")
+    title = escape(f"Prototypes of {model}" if model else "Prototypes")
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<!DOCTYPE html><html lang="en-GB"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width">'
         f"<style>{STYLE.read_text(encoding='utf-8')}</style></head><body>"
         f"<header><h1>{title}</h1>{mark}{_LEGEND}</header>{sections}"
-        "<footer>Research use only. Not a medical device; not for diagnosis or treatment.</footer></body></html>"
+        f"<footer>{RESEARCH_USE}</footer></body></html>"
     )
 
 
@@ -196,7 +190,7 @@ def _section(evidence: Evidence, class_name: str, patches: Mapping[int, Patch]) 
     members = [p for p in evidence.prototypes if p.class_name == class_name]
     members.sort(key=lambda p: -(p.explained_share or 0))
     cards = "".join(_card(evidence, p, patches.get(p.index)) for p in members)
-    name = html.escape(_CLASS_TITLES.get(class_name, class_name))
+    name = escape(_CLASS_TITLES.get(class_name, class_name))
     return f'<section style="--class:{_colour(class_name)}"><h2>{name}</h2><div class="cards">{cards}</div></section>'
 
 
@@ -205,8 +199,8 @@ def _card(evidence: Evidence, prototype: Prototype, patch: Patch | None) -> str:
     x, y, z = prototype.position_mm
     origin = f"{prototype.case_id} at {x:g}, {y:g}, {z:g} mm (RAS), {prototype.patch_size_mm:g} mm patch"
     return (
-        f'<article><h3><span class="number">{prototype.index}</span> {html.escape(name[:1].upper() + name[1:])}</h3>'
-        f'<p class="origin">Training patch: {html.escape(origin)}</p>'
+        f'<article><h3><span class="number">{prototype.index}</span> {escape(name[:1].upper() + name[1:])}</h3>'
+        f'<p class="origin">Training patch: {escape(origin)}</p>'
         f"{_patch_row(evidence, prototype, patch) if patch else ''}"
         f'<div class="facts">{_profile_chart(prototype)}{_figures(evidence, prototype)}</div>'
         f"{_surroundings_bar(prototype)}{_neighbour_list(prototype)}</article>"
@@ -223,12 +217,10 @@ def _figures(evidence: Evidence, prototype: Prototype) -> str:
         ("stability", _per_cent(prototype.stability, POOR)),
         ("weight in the decision", f"{evidence.weight[own, prototype.index]:.2f}"),
     ]
-    quantiles = prototype.similarity_quantiles
-    if quantiles:
-        low, middle, high = np.interp((10, 50, 90), np.linspace(0, 100, len(quantiles)), quantiles)
-        rows.append(
-            (f"similarity of true {class_name} voxels<br>(80 % lie in {low:.1f} to {high:.1f})", f"{middle:.1f}")
-        )
+    low, middle, high = (prototype.similarity_at(per_cent) for per_cent in (10, 50, 90))
+    if middle is not None:
+        label = f"similarity of true {class_name} voxels<br>(80% lie in {low:.1f} to {high:.1f})"
+        rows.append((label, f"{middle:.1f}"))
     cells = "".join(f"<tr><th>{value}</th><td>{label}</td></tr>" for label, value in rows if value)
     return f'<table class="figures">{cells}</table>'
 
@@ -237,7 +229,7 @@ def _per_cent(share: float | None, poor: float = 0.0) -> str:
     """Marked where it is lower than ``poor``; "" where unknown."""
     if share is None:
         return ""
-    text = f"{100 * share:.0f} %"
+    text = f"{share:.0%}"
     return f'<span class="poor">{text}</span>' if share < poor else text
 
 
@@ -245,7 +237,7 @@ def _neighbour_list(prototype: Prototype) -> str:
     if not prototype.neighbours:
         return ""
     items = (
-        f"<li>{html.escape(n.case_id)} at {', '.join(f'{v:g}' for v in n.position_mm)} mm"
+        f"<li>{escape(n.case_id)} at {', '.join(f'{v:g}' for v in n.position_mm)} mm"
         f" <span>distance {f'{n.distance:.3f}' if n.distance >= 0.0005 else 'under 0.001'}</span></li>"
         for n in prototype.neighbours
     )
@@ -253,8 +245,8 @@ def _neighbour_list(prototype: Prototype) -> str:
 
 
 def _colour(class_name: str) -> str:
-    red, green, blue = CLASS_COLOURS[CLASSES.index(class_name)]
-    return f"rgb({red},{green},{blue})" if red or green or blue else "#8a8f98"
+    index = CLASSES.index(class_name)
+    return css(CLASS_COLOURS[index]) if index else "#8a8f98"  # black is no colour for a heading
 
 
 # -- charts --------------------------------------------------------------------------------------------------------
@@ -299,7 +291,7 @@ def _surroundings_bar(prototype: Prototype) -> str:
     parts = "".join(
         f'<i style="width:{100 * share:.1f}%;background:{colours[name]}"></i>' for name, share in shares.items()
     )
-    text = ", ".join(f"{words.get(name, name)} {100 * share:.0f} %" for name, share in shares.items())
+    text = ", ".join(f"{words.get(name, name)} {share:.0%}" for name, share in shares.items())
     return f'<div class="around"><div class="bar">{parts}</div>Around it: {text}</div>'
 
 
@@ -316,14 +308,12 @@ def _patch_row(evidence: Evidence, prototype: Prototype, patch: Patch) -> str:
     start = (n - size) / 2
     centre = f'<rect x="{start:g}" y="{start:g}" width="{size:g}" height="{size:g}" class="spot"/>'
     squares = "".join(
-        f'<figure><svg viewBox="0 0 {n} {n}">{_png(image)}<path d="{outline}" class="outline"/>{centre}</svg>'
+        f'<figure><svg viewBox="0 0 {n} {n}">{_grey_image(image)}<path d="{outline}" class="outline"/>{centre}</svg>'
         f"<figcaption>{MODALITY_NAMES[modality]}</figcaption></figure>"
         for modality, image in zip(MODALITIES, patch.images, strict=True)
     )
     mark = (
-        f"<p>SIMULATED, no patient: the most similar patch, in {html.escape(patch.case_id)}</p>"
-        if patch.simulated
-        else ""
+        f"<p>SIMULATED, no patient: the most similar patch, in {escape(patch.case_id)}</p>" if patch.simulated else ""
     )
     return f'<div class="patches">{_overview(patch)}{squares}{mark}</div>'
 
@@ -333,7 +323,7 @@ def _overview(patch: Patch) -> str:
     n = patch.images.shape[1]
     x, y = width - patch.corner[0] - n, height - patch.corner[1] - n
     return (
-        f'<figure><svg viewBox="0 0 {width} {height}">{_png(patch.overview)}'
+        f'<figure><svg viewBox="0 0 {width} {height}">{_grey_image(patch.overview)}'
         f'<rect x="{x}" y="{y}" width="{n}" height="{n}" class="frame"/>'
         f'<text x="3" y="{height / 2}" class="side">R</text></svg><figcaption>FLAIR</figcaption></figure>'
     )
@@ -341,32 +331,26 @@ def _overview(patch: Patch) -> str:
 
 def _outline_level(evidence: Evidence, prototype: Prototype) -> float:
     """The similarity that half of the true voxels of its class exceed; where unknown, half of the largest one."""
-    quantiles = prototype.similarity_quantiles
-    if quantiles:
-        return quantiles[len(quantiles) // 2]
-    return 0.5 * evidence.largest_similarity
+    middle = prototype.similarity_at(50)
+    return 0.5 * evidence.largest_similarity if middle is None else middle
 
 
 def _outline(similarity: np.ndarray, level: float) -> str:
     """SVG path around what exceeds ``level``, as seen from the feet."""
-    from skimage.measure import find_contours  # slow to import
+    from skimage.measure import find_contours  # loads on first use
 
     shown = np.pad(_seen_from_feet(similarity), 1, constant_values=-1.0)  # closes outlines at the edge
     lines = (line - 0.5 for line in find_contours(shown, level))  # less the padding, plus half a pixel
     return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in line) for line in lines)
 
 
-def _png(image: np.ndarray) -> str:
+def _grey_image(image: np.ndarray) -> str:
     """A grey image as an SVG element; the same grey means the same z-score on all cards."""
-    from PIL import Image
-
     low, high = WINDOW
     grey = np.clip((image - low) / (high - low), 0, 1) * (image != 0)
-    content = io.BytesIO()
-    Image.fromarray(_seen_from_feet(np.uint8(np.round(255 * grey)))).save(content, "PNG")
     width, height = image.shape
-    data = base64.b64encode(content.getvalue()).decode()
-    return f'<image href="data:image/png;base64,{data}" width="{width}" height="{height}"/>'
+    address = png(_seen_from_feet(np.uint8(np.round(255 * grey))))
+    return f'<image href="{address}" width="{width}" height="{height}"/>'
 
 
 def _seen_from_feet(image: np.ndarray) -> np.ndarray:
@@ -374,7 +358,7 @@ def _seen_from_feet(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[::-1, ::-1].T)
 
 
-# -- words of the page -----------------------------------------------------------------------------------
+# -- words of the page ---------------------------------------------------------------------------------------------
 
 _CLASS_TITLES = {
     "background": "Background: healthy brain and what lies outside",
@@ -389,7 +373,7 @@ a real training case. Within a class, the prototype that explains most comes fir
 the brain (ring), in standard deviations from the brain's mean.</dd>
 <dt>Evidence</dt><dd>Its share of all evidence (weight times similarity) for its class in the true voxels of that
 class.</dd>
-<dt>Purity</dt><dd>Of the 0.1 % of brain voxels most similar to it, the share that truly have its class.</dd>
+<dt>Purity</dt><dd>Of the 0.1% of brain voxels most similar to it, the share that truly have its class.</dd>
 <dt>Stability</dt><dd>In how many cases the place it answers to most stays among its strongest when noise and a bias
 field are added. Strongest: a tenth as many voxels as the case has of its class.</dd>
 <dt>Distance</dt><dd>Of two patches in the model's eyes: 0 is the same, 2 is unrelated.</dd>

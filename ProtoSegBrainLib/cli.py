@@ -17,7 +17,8 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from ProtoSegBrainLib.commands import COMMANDS, is_first_process
+from ProtoSegBrainLib.commands import COMMANDS
+from ProtoSegBrainLib.console import is_first_process
 
 BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 

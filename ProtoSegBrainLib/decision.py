@@ -5,7 +5,6 @@ The last steps of ``predict`` and of ``whatif``, which therefore decide alike.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -16,10 +15,8 @@ from scipy import ndimage
 from ProtoSegBrainLib.evidence import Calibration
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.prediction import LARGEST_IN_BRAIN, volumes_ml
-from ProtoSegBrainLib.volume import Volume, resample
+from ProtoSegBrainLib.volume import INDEX_TOLERANCE, Volume, begin_at, bounding_box, corners, resample, voxel_ml
 
-# Of a voxel: an index this near to a face may lie on either side of it.
-FACE_TOLERANCE = 1e-3
 NCR, ET = CLASSES.index("NCR"), CLASSES.index("ET")
 WORTH_SAYING_ML = 0.5
 RELABELLED = "Relabelled: "
@@ -102,9 +99,9 @@ def remove_small_components(
 
     Returns the label and, where more than 0.5 ml went, a sentence.
     """
-    if minimum_ml <= 0 or not label.any():
+    if minimum_ml <= 0 or (box := bounding_box(label)) is None:
         return label, ()
-    box, parts, volumes = _parts(label, affine)
+    parts, volumes = _parts(label[box], affine)
     gone = volumes < minimum_ml
     gone[[0, volumes[1:].argmax() + 1]] = False
     if not gone.any():
@@ -123,10 +120,11 @@ def remove_small_components(
 
 def components(label: np.ndarray, affine: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(n, 2): volume of each separate part of the whole tumour and how much of it is true, in ml; the largest first."""
-    if not label.any():
+    box = bounding_box(label)
+    if box is None:
         return np.zeros((0, 2))
-    box, parts, volumes = _parts(label, affine)
-    true = np.bincount(parts.ravel(), truth[box].ravel(), len(volumes)) * _voxel_ml(affine)
+    parts, volumes = _parts(label[box], affine)
+    true = np.bincount(parts.ravel(), truth[box].ravel(), len(volumes)) * voxel_ml(affine)
     found = np.stack([volumes, true], axis=1)[1:]
     return found[np.argsort(-found[:, 0], kind="stable")]
 
@@ -148,28 +146,17 @@ def remove_small_enhancement(
     return np.where(label == ET, np.uint8(NCR), label), (sentence,)
 
 
-def _parts(label: np.ndarray, affine: np.ndarray) -> tuple[tuple[slice, ...], np.ndarray, np.ndarray]:
-    """The tumour's box, the number of the part of each voxel in it (0 none), and the parts' volumes in ml by number."""
-    tumour = label > 0
-    extents = [np.flatnonzero(tumour.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    box = tuple(slice(int(extent[0]), int(extent[-1]) + 1) for extent in extents)
-    parts, _ = ndimage.label(tumour[box], np.ones((3, 3, 3)))
-    return box, parts, np.bincount(parts.ravel()) * _voxel_ml(affine)
-
-
-def _voxel_ml(affine: np.ndarray) -> float:
-    return abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+def _parts(tumour: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number of the part in which each voxel lies (0 none), and the parts' volumes in ml by number."""
+    parts, _ = ndimage.label(tumour, np.ones((3, 3, 3)))
+    return parts, np.bincount(parts.ravel()) * voxel_ml(affine)
 
 
 def _box_on_reference(
     shape: tuple[int, ...], affine: np.ndarray, reference_shape: tuple[int, ...], reference_affine: np.ndarray
 ) -> tuple[tuple[slice, ...], np.ndarray]:
     """The part of the case's grid within the network's field of view, and the affine of that part."""
-    faces = [(-0.5, n - 0.5) for n in shape]
-    corners = np.array([[*corner, 1] for corner in itertools.product(*faces)]).T
-    index = (np.linalg.inv(reference_affine) @ affine @ corners)[:3]
-    low = np.maximum(np.ceil(index.min(axis=1) - FACE_TOLERANCE), 0).astype(int)
-    high = np.minimum(np.floor(index.max(axis=1) + FACE_TOLERANCE) + 1, reference_shape).astype(int)
-    shift = np.eye(4)
-    shift[:3, 3] = low
-    return tuple(slice(a, b) for a, b in zip(low, high, strict=True)), reference_affine @ shift
+    index = (np.linalg.inv(reference_affine) @ affine @ corners(shape, rim=0.5))[:3]
+    low = np.maximum(np.ceil(index.min(axis=1) - INDEX_TOLERANCE), 0).astype(int)
+    high = np.minimum(np.floor(index.max(axis=1) + INDEX_TOLERANCE) + 1, reference_shape).astype(int)
+    return tuple(slice(a, b) for a, b in zip(low, high, strict=True)), begin_at(reference_affine, low)

@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import logging
-import os
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ProtoSegBrainLib.case import Case, decode_label, list_cases, read_case
+from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.labels import LABEL_CONVENTIONS
 from ProtoSegBrainLib.metrics import CONVENTION, SCORED, RegionScore, evaluate_label
 from ProtoSegBrainLib.volume import read_volume, same_grid
@@ -207,11 +206,5 @@ def _table(results: list[CaseScores]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, text)

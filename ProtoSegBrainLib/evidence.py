@@ -74,6 +74,13 @@ class Prototype:
     stability: float | None = None
     neighbours: tuple[Neighbour, ...] = ()
 
+    def similarity_at(self, per_cent: float) -> float | None:
+        """Its similarity that this part of the true training voxels of its class do not exceed; None if unknown."""
+        if not self.similarity_quantiles:
+            return None
+        scale = np.linspace(0, 100, len(self.similarity_quantiles))
+        return float(np.interp(per_cent, scale, self.similarity_quantiles))
+
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Prototype:
         """From what ``asdict`` and JSON made of it, fields that an older version did not have left out."""
@@ -186,6 +193,21 @@ class Calibration:
             raise ValueError(
                 f"temperature needs {len(CLASSES)} positive numbers (of {CLASSES}), not {self.temperature}"
             )
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """(K, ...) float32 logits -> probabilities: softmax, divided by the temperature of the class that leads."""
+        leading = logits.max(axis=0)
+        result = logits - leading
+        if len(set(self.temperature)) == 1:
+            result *= np.float32(1 / self.temperature[0])
+        else:
+            slope = np.empty_like(leading)
+            for index in reversed(range(len(result))):  # the first of equals leads
+                np.copyto(slope, np.float32(1 / self.temperature[index]), where=result[index] == 0)
+            result *= slope
+        np.exp(result, out=result)
+        result /= result.sum(axis=0)
+        return result
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Calibration:

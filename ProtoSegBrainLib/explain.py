@@ -15,9 +15,8 @@ import numpy as np
 from ProtoSegBrainLib.evidence import Evidence
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
 from ProtoSegBrainLib.prediction import Prediction
+from ProtoSegBrainLib.volume import INDEX_TOLERANCE, corners
 
-# Of a voxel: how far rounding may put the rim of the image from where it is.
-ROUNDING = 1e-3
 MEMBERS = REGIONS | {name: (index,) for index, name in enumerate(CLASSES) if index}
 """Class indices of every region that can be asked for."""
 
@@ -113,10 +112,9 @@ def explain(prediction: Prediction, position_mm: Sequence[float]) -> Explanation
         raise ValueError(f"A position is three numbers in mm (right, anterior, superior); got {position_mm!r}.")
     index = _map(np.linalg.inv(prediction.affine), position)
     shape = np.array(prediction.label.shape)
-    if (index < -0.5 - ROUNDING).any() or (index > shape - 0.5 + ROUNDING).any():
-        corners = [_map(prediction.affine, np.where(corner, shape - 1, 0)) for corner in np.ndindex(2, 2, 2)]
-        low, high = np.min(corners, axis=0), np.max(corners, axis=0)
-        ranges = ", ".join(f"{name} {a:.1f} to {b:.1f}" for name, a, b in zip("RAS", low, high, strict=True))
+    if (index < -0.5 - INDEX_TOLERANCE).any() or (index > shape - 0.5 + INDEX_TOLERANCE).any():
+        ends = (prediction.affine @ corners(prediction.label.shape))[:3]
+        ranges = ", ".join(f"{name} {row.min():.1f} to {row.max():.1f}" for name, row in zip("RAS", ends, strict=True))
         raise ValueError(
             f"The point {_numbers(position)} mm lies outside the image of case {prediction.case_id}; its voxels lie "
             f"within {ranges} mm."
@@ -223,7 +221,7 @@ def _similarities_at(prediction: Prediction, position: np.ndarray) -> np.ndarray
     """(P,) float64, interpolated as the logits are: trilinear, beyond the outer voxels' centres constant."""
     index = _map(np.linalg.inv(prediction.similarity_affine), position)[:, None]
     result = np.zeros(len(prediction.similarities))
-    for (i, j, k), weight in _corners(index, prediction.similarities.shape[1:]):
+    for (i, j, k), weight in _around(index, prediction.similarities.shape[1:]):
         result += weight[0] * prediction.similarities[:, i[0], j[0], k[0]]
     return result
 
@@ -239,14 +237,14 @@ def _class_evidence(prediction: Prediction, class_index: int) -> np.ndarray:
     voxels = np.stack(np.unravel_index(np.flatnonzero(label == class_index), label.shape)[::-1])
     to_grid = np.linalg.inv(prediction.similarity_affine) @ prediction.affine
     _, nz, ny, nx = maps.shape
-    corners = list(_corners(to_grid[:3, :3] @ voxels + to_grid[:3, 3:], (nx, ny, nz)))
-    places = np.concatenate([i + nx * (j + ny * k) for (i, j, k), _ in corners])
-    weights = np.bincount(places, np.concatenate([weight for _, weight in corners]), nx * ny * nz)
+    around = list(_around(to_grid[:3, :3] @ voxels + to_grid[:3, 3:], (nx, ny, nz)))
+    places = np.concatenate([i + nx * (j + ny * k) for (i, j, k), _ in around])
+    weights = np.bincount(places, np.concatenate([weight for _, weight in around]), nx * ny * nz)
     summed = maps.reshape(len(maps), -1) @ weights.astype(np.float32)
     return np.asarray(prediction.evidence.weight[class_index] * summed, np.float64)
 
 
-def _corners(index: np.ndarray, shape: Sequence[int]) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+def _around(index: np.ndarray, shape: Sequence[int]) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
     """The eight voxels around n points (3, n), given in voxels of a grid: their i, j, k and trilinear weights, (n,)."""
     ends, shares = [], []
     for position, n in zip(index, shape, strict=True):

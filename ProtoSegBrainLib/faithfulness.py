@@ -7,7 +7,6 @@ changed images (``perturbation``) and with voxels deleted (``deletion``). ``DEFI
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ProtoSegBrainLib import mapscores
 from ProtoSegBrainLib.dataset import TrainingCase, padded_label, whole_window
 from ProtoSegBrainLib.deletion import LEVELS, deletion_scores, orders
 from ProtoSegBrainLib.evidence import Evidence
+from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.inference import Device, plan
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.losses import class_shares
@@ -29,6 +28,7 @@ from ProtoSegBrainLib.mapscores import PARTS, BrainMaps
 from ProtoSegBrainLib.model import ProtoSegNet, fuse_for_inference
 from ProtoSegBrainLib.perturbation import (
     Scene,
+    brain_of,
     effective_receptive_field_mm,
     perturbed_parts,
     scene_around,
@@ -183,23 +183,21 @@ def observe(
     """Measure one case; the passes on the tumour's surroundings only if ``repeated`` says how."""
     window = whole_window(case, network.size_multiple).to(next(network.parameters()).device)
     maps, brain = brain_maps(network, evidence, case, window)
-    part = mapscores.highlight_part(maps.parts, maps.highlights)
-    present = maps.shares[maps.owners].sum(axis=1) >= 1
     scores = {"dice": mapscores.grid_dice(maps.predicted, maps.shares)}
     scores["dice_without_all"] = mapscores.dice_without_all(maps)
     for score in (mapscores.purity, mapscores.activation_precision, mapscores.error_auroc, mapscores.qu_brats):
         scores |= score(maps)
-    per_prototype = _stability(network, window[0], brain, maps, part, present, rng)
+    per_prototype = _stability(network, window[0], brain, maps, rng)
     if repeated and (maps.predicted > 0).any():
         more, others = _around_the_tumour(network, window[0], brain, maps, repeated, rng, _voxel_mm(case), report)
         scores |= more
         per_prototype |= others
     return Observed(
         scores=scores,
-        present=present,
+        present=maps.present,
         peak=maps.similarities.max(axis=1),
         purity=mapscores.highlight_purity(maps),
-        part=part,
+        part=maps.highlighted_part,
         leads=mapscores.leading_voxels(maps),
         decided=np.bincount(maps.predicted, minlength=len(CLASSES))[maps.owners],
         dice_without=mapscores.dice_without_each(maps),
@@ -216,7 +214,7 @@ def brain_maps(
     stride = network.prototype_stride
     label = padded_label(case, window).to(window.device)
     shares = class_shares(label, stride)[0]
-    brain = F.max_pool3d((window != 0).any(dim=1).float(), stride)[0] > 0
+    brain = brain_of(window, stride)
     parts = mapscores.parts_of(shares.argmax(dim=0).cpu().numpy(), _voxel_mm(case) * stride)
     similarities = network(window).similarities[0]
     in_brain = brain.cpu().numpy()
@@ -233,13 +231,11 @@ def _stability(
     window: Tensor,
     brain: Tensor,
     maps: BrainMaps,
-    part: np.ndarray,
-    present: np.ndarray,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """1 where a prototype whose class is there highlights the same part after a change of the images, else 0."""
     after = perturbed_parts(network, window, brain, maps.parts, rng)
-    kept = {name: (parts == part)[present].astype(float) for name, parts in after.items()}
+    kept = {name: (parts == maps.highlighted_part)[maps.present].astype(float) for name, parts in after.items()}
     return {"stability": np.concatenate(list(kept.values())), **{f"stability.{k}": v for k, v in kept.items()}}
 
 
@@ -367,7 +363,4 @@ def check_output(path: Path) -> None:
 
 def write_measures(path: Path, about: dict[str, Any], table: dict[str, dict[str, Any]]) -> None:
     """Write what was measured on, the table by key, and the definitions, as JSON; the file is whole or not there."""
-    temporary = path.with_name(path.name + ".partial")
-    content = {**about, **table, "definitions": DEFINITIONS}
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps({**about, **table, "definitions": DEFINITIONS}, indent=1) + "\n")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ProtoSegBrainLib.evidence import Familiarity, Normality
-from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
+from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, listed
 from ProtoSegBrainLib.prediction import Prediction
 from ProtoSegBrainLib.volume import Volume, resample
 
@@ -29,6 +29,7 @@ MOST_REASONS = 3
 REMARKABLE = 2.0
 """Standard deviations from which a single measure is named as a reason."""
 HARMLESS_LOW = ("distance",)
+"""Measures of which less is never unlike; of the next, more."""
 HARMLESS_HIGH = ("tumour_share", "tumour_certainty")
 RATIOS = ("brain_ml", "noise", "distance", "tumour_share")
 """Measures that are compared by their ratio, so by their logarithm."""
@@ -241,7 +242,7 @@ def _remedies(look: Mapping[str, float]) -> Iterator[tuple[str, dict[str, float]
     for order in itertools.permutations(MODALITIES):
         moved = [MODALITY_NAMES[name] for name, source in zip(MODALITIES, order, strict=True) if name != source]
         if moved:
-            yield f"{_and(moved)} seem to be exchanged", _exchanged(look, dict(zip(MODALITIES, order, strict=True)))
+            yield f"{listed(moved)} seem to be exchanged", _exchanged(look, dict(zip(MODALITIES, order, strict=True)))
     inverted = {name: -value if name.startswith("asymmetry") else value for name, value in look.items()}
     yield "the contrast seems to be inverted (dark is bright)", inverted
 
@@ -259,7 +260,7 @@ def _exchanged(look: Mapping[str, float], source: Mapping[str, str]) -> dict[str
 def _reason(name: str, value: float, is_low: bool = False) -> str:
     """What is unlike about one measure, in words."""
     kind, *parts = name.split(".")
-    modalities = _and([MODALITY_NAMES.get(part, part) for part in parts])
+    modalities = listed([MODALITY_NAMES.get(part, part) for part in parts])
     where = "the predicted tumour" if parts[:1] == ["tumour"] else "the brain"
     size, question = ("small", "is a part cut off") if is_low else ("large", "was the skull removed")
     return {
@@ -272,7 +273,3 @@ def _reason(name: str, value: float, is_low: bool = False) -> str:
         "tumour_certainty": f"the model is unsure of the tumour that it marked (mean probability {value:.2f})",
         "distance": f"{where} is less like the prototypes than usual (distance {value:.2f})",
     }[kind]
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

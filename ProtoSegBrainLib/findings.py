@@ -54,7 +54,8 @@ def _nothing(prediction: Prediction) -> Volume:
 
 
 def _enhancing_diameters(tumour: Volume) -> dict[str, Any] | None:
-    diameters = largest_diameters_mm(tumour.array == CLASSES.index("ET"), tumour.affine)
+    enhancing, core = tumour.array == CLASSES.index("ET"), np.isin(tumour.array, REGIONS["TC"])
+    diameters = largest_diameters_mm(enhancing, tumour.affine, core)
     if diameters is None:
         return None
     return {
@@ -93,6 +94,5 @@ def _deciding_prototypes(evidence: Evidence, shares: Mapping[int, float]) -> lis
             "share": round(share, 4),
             "case_id": records[index].case_id if index in records else None,
         }
-        for index, share in sorted(shares.items(), key=lambda item: -item[1])
-        if share
+        for index, share in shares.items()
     ]

@@ -75,6 +75,11 @@ def half_precision_of(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def at_native_precision(device: torch.device) -> torch.autocast:
+    """A context in which a network computes in the half precision of ``half_precision_of``, if there is one."""
+    return _at(half_precision_of(device), device)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of torch, its libraries or Python says that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
@@ -155,9 +160,13 @@ def _windows(network: ProtoSegNet, images: Tensor, precision: torch.dtype, tile:
 
 
 def _window(network: ProtoSegNet, images: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
-    with torch.autocast(images.device.type, dtype=precision, enabled=precision != torch.float32):
+    with _at(precision, images.device):
         output = network(images[None])
     return output.similarities[0], output.logits[0]
+
+
+def _at(precision: torch.dtype, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 
 def _cut(array: Tensor, box: Sequence[slice]) -> Tensor:

@@ -5,6 +5,8 @@ Standard library only, so that a user interface can import it without torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MODALITIES = ("t1n", "t1c", "t2w", "t2f")
 """The four inputs, always in this order."""
 
@@ -37,6 +39,9 @@ CLASSES = ("background", "NCR", "ED", "ET")
 REGIONS = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
 """Whole tumour, tumour core and enhancing tumour as sets of class indices."""
 
+REGION_NAMES = {"WT": "Whole tumour", "TC": "Tumour core", "ET": "Enhancing tumour"}
+"""The same for people."""
+
 CLASS_COLOURS = ((0, 0, 0), (214, 69, 65), (80, 172, 96), (64, 116, 222))
 """Red, green, blue (0 to 255) per class."""
 
@@ -50,3 +55,8 @@ LABEL_CONVENTIONS: dict[str, dict[int, int]] = {
 
 MSD_CHANNELS = ("t2f", "t1n", "t1c", "t2w")
 """Order of the channels in the 4-D files of the Medical Segmentation Decathlon Task01 (its dataset.json)."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """In a sentence: "T1, T2 and FLAIR"; "" of none."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ProtoSegBrainLib.volume import Volume, canonical
+from ProtoSegBrainLib.volume import Volume, begin_at, bounding_box, canonical, voxel_ml
 
 Point = tuple[float, float, float]
 
@@ -23,6 +23,8 @@ ONE_SIDED = 0.9
 WIDE_COLUMN = 0.6
 """Columns of the brain at least this wide, relative to the widest, are used to estimate the midline."""
 _TOUCHING = np.ones((3, 3, 3), bool)  # 26 neighbours
+_MEASURED = 2
+"""In a map whose 1 only joins."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +89,19 @@ class Location:
         return f"{side}. The centre lies {distance}, {where}."
 
 
-def largest_diameters_mm(mask: np.ndarray, affine: np.ndarray) -> Diameters | None:
+def largest_diameters_mm(mask: np.ndarray, affine: np.ndarray, core: np.ndarray | None = None) -> Diameters | None:
     """The longest in-plane diameter of a lesion in axial slices and its largest perpendicular; None without a lesion.
 
-    Measured between outer edges, as with a calliper: a ring counts with what it encloses. Separate foci (26-connected)
-    are measured apart.
+    Measured between outer edges, as with a calliper: a ring counts with what it encloses. Parts that do not touch in
+    the slice are measured apart, unless the core lies between them: the pieces of a broken rim.
 
     Args:
         mask: (X, Y, Z) bool.
         affine: 4x4, voxel index -> RAS mm.
+        core: (X, Y, Z) bool, what joins parts of ``mask``; None: nothing.
     """
-    tight = crop(mask, affine)
+    joined = mask if core is None else mask | core
+    tight = crop(np.where(mask, _MEASURED, joined).astype(np.uint8), affine)
     if tight is None:
         return None
     basis, scale = np.linalg.qr(tight.affine[:3, :2])  # in-plane mm = scale @ (i, j), whatever the grid's angles
@@ -126,10 +130,9 @@ def count_foci(mask: np.ndarray, affine: np.ndarray, least_ml: float = LEAST_FOC
     tight = crop(mask, affine)
     if tight is None:
         return 0
-    voxel_ml = abs(float(np.linalg.det(tight.affine[:3, :3]))) / 1000
     parts, _ = ndimage.label(tight.array, _TOUCHING)
     # Of a volume that is a whole number of voxels, rounding must not lose the last one.
-    return int(np.count_nonzero(np.bincount(parts.ravel())[1:] * voxel_ml >= least_ml - 1e-9))
+    return int(np.count_nonzero(np.bincount(parts.ravel())[1:] * voxel_ml(affine) >= least_ml - 1e-9))
 
 
 def locate(mask: np.ndarray, affine: np.ndarray, brain: Volume) -> Location | None:
@@ -161,37 +164,34 @@ def locate(mask: np.ndarray, affine: np.ndarray, brain: Volume) -> Location | No
 
 def crop(array: np.ndarray, affine: np.ndarray) -> Volume | None:
     """The smallest box with all that is not zero, axes in the nearest RAS order; None where all is zero."""
-    corner = np.eye(4)
-    for axis in (2, 1, 0):  # slowest in memory first, as files are read: each step leaves less to search
-        inside = np.flatnonzero(array.any(axis=tuple(a for a in range(3) if a != axis)))
-        if not inside.size:
-            return None
-        corner[axis, 3] = inside[0]
-        array = array[(slice(None),) * axis + (slice(int(inside[0]), int(inside[-1]) + 1),)]
-    return canonical(Volume(array, affine @ corner))
+    box = bounding_box(array)
+    if box is None:
+        return None
+    return canonical(Volume(array[box], begin_at(affine, [part.start for part in box])))
 
 
-def _outlines(mask: np.ndarray, scale: np.ndarray) -> Iterator[tuple[float, np.ndarray, int]]:
-    """Of each focus in each axial slice: a bound of its diameter, its outline in mm and the slice, largest bound first.
+def _outlines(lesion: np.ndarray, scale: np.ndarray) -> Iterator[tuple[float, np.ndarray, int]]:
+    """Of each part in each axial slice: a bound of its diameter, its outline in mm and the slice, largest bound first.
 
     The outline is (N, 2) complex numbers, begin and end of each piece; it runs half way between a voxel inside and one
     outside.
     """
     from skimage.measure import find_contours  # loads on first use
 
-    parts, _ = ndimage.label(mask, _TOUCHING)
     found = []
-    for index, box in enumerate(ndimage.find_objects(parts), start=1):
-        inside = parts[box] == index
-        for k in map(int, np.flatnonzero(inside.any(axis=(0, 1)))):
-            rows, columns = np.nonzero(inside[:, :, k])
-            extent = np.ptp(rows) + 1, np.ptp(columns) + 1
-            found.append((float(np.linalg.norm(np.abs(scale) @ extent)), index, box, k))
-    for bound, index, box, level in sorted(found, key=lambda item: -item[0]):
-        plane = np.pad(parts[box][:, :, level] == index, 1).astype(np.float32)
+    for level in range(lesion.shape[2]):
+        plane = lesion[:, :, level]
+        parts, _ = ndimage.label(plane, _TOUCHING[0])
+        for index, box in enumerate(ndimage.find_objects(parts), start=1):
+            inside = (parts[box] == index) & (plane[box] == _MEASURED)
+            if inside.any():
+                extent = [np.ptp(np.flatnonzero(inside.any(axis=axis))) + 1 for axis in (1, 0)]
+                found.append((float(np.linalg.norm(np.abs(scale) @ extent)), inside, box, level))
+    for bound, inside, box, level in sorted(found, key=lambda item: -item[0]):
+        plane = np.pad(inside, 1).astype(np.float32)
         pieces = np.concatenate([np.stack([c[:-1], c[1:]], axis=1) for c in find_contours(plane, 0.5)])
         x, y = np.moveaxis((pieces - 1 + [box[0].start, box[1].start]) @ scale.T, -1, 0)
-        yield bound, x + 1j * y, box[2].start + level
+        yield bound, x + 1j * y, level
 
 
 def _farthest_pair(outline: np.ndarray) -> np.ndarray:

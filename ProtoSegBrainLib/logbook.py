@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ProtoSegBrainLib.files import write_whole
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -114,7 +116,7 @@ class Logbook:
         self._trackers = tuple(trackers)
         self.out_dir.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_log(self.path) if line["step"] < resume_step] if self.path.exists() else []
-        _replace(self.path, "".join(_to_line(line) for line in kept))
+        write_whole(self.path, "".join(_to_line(line) for line in kept))
         self._file = self.path.open("a", encoding="utf-8")
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -203,9 +205,3 @@ def _draw_curve(panel: Axes, name: str, points: np.ndarray) -> None:
 
 def _to_line(entry: Mapping[str, float]) -> str:
     return json.dumps({name: value if math.isfinite(value) else None for name, value in entry.items()}) + "\n"
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

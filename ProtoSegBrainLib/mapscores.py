@@ -59,10 +59,8 @@ class BrainMaps:
 
     @cached_property
     def probabilities(self) -> np.ndarray:
-        """(K, n), calibrated: the temperature of the leading class divides all logits of a voxel."""
-        logits = self.logits / np.asarray(self.evidence.calibration.temperature, np.float32)[self.predicted]
-        powers = np.exp(logits - logits.max(axis=0))
-        return powers / powers.sum(axis=0)
+        """(K, n), calibrated."""
+        return self.evidence.calibration.probabilities(self.logits)
 
     @cached_property
     def owners(self) -> np.ndarray:
@@ -73,6 +71,16 @@ class BrainMaps:
     def highlights(self) -> np.ndarray:
         """(P, t) voxels of each prototype's highlight."""
         return highlights_of(self.similarities)
+
+    @cached_property
+    def highlighted_part(self) -> np.ndarray:
+        """(P,) part in which most of each prototype's highlight lies."""
+        return highlight_part(self.parts, self.highlights)
+
+    @cached_property
+    def present(self) -> np.ndarray:
+        """(P,) whether the case has a voxel or more of each prototype's class."""
+        return self.shares[self.owners].sum(axis=1) >= 1
 
     @cached_property
     def entropy(self) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, REGIONS
+from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, REGION_NAMES, REGIONS
 from ProtoSegBrainLib.lesion import crop
 from ProtoSegBrainLib.volume import Volume
 
@@ -18,9 +18,9 @@ STEP = 2
 BLUR_VOXELS = 1.0
 """Takes the steps between voxels off the surfaces; volumes are measured on the voxels themselves."""
 SURFACES = (
-    ("Whole tumour", REGIONS["WT"], "ED", 0.15),
+    (REGION_NAMES["WT"], REGIONS["WT"], "ED", 0.15),
     ("Necrotic / non-enhancing core", (CLASSES.index("NCR"),), "NCR", 1.0),
-    ("Enhancing tumour", REGIONS["ET"], "ET", 0.35),
+    (REGION_NAMES["ET"], REGIONS["ET"], "ET", 0.35),
 )
 """Name, classes inside, class whose colour it has, opacity."""
 

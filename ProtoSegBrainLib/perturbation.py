@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ProtoSegBrainLib.inference import half_precision_of
+from ProtoSegBrainLib.augmentation import under_bias_field, white_noise
+from ProtoSegBrainLib.inference import at_native_precision
 from ProtoSegBrainLib.mapscores import highlight_part, highlights_of, is_active
-from ProtoSegBrainLib.model import ProtoSegNet, upsample
+from ProtoSegBrainLib.model import ProtoSegNet
 
 NOISE_DEVIATION, NOISE_LIMIT = 0.2, 0.25
 """Of the noise of Huang et al. 2023; intensities are z-scores."""
@@ -71,6 +72,11 @@ def scene_around(
     return Scene(window[:, x, y, z], brain[box], target[box], box, fill, voxel_mm)
 
 
+def brain_of(window: Tensor, stride: int) -> Tensor:
+    """(1, 4, X, Y, Z) -> (x, y, z) on the prototype grid: True where a voxel of any modality is not 0."""
+    return F.max_pool3d((window != 0).any(dim=1).float(), stride)[0] > 0
+
+
 def per_voxel(mask: Tensor, stride: int) -> Tensor:
     """(x, y, z) on the prototype grid -> (X, Y, Z) on the network's grid."""
     for axis in range(3):
@@ -81,8 +87,7 @@ def per_voxel(mask: Tensor, stride: int) -> Tensor:
 @torch.no_grad()
 def similarities_of(network: ProtoSegNet, images: Tensor) -> Tensor:
     """(B, 4, X, Y, Z) -> (B, P, x, y, z) float32, in the precision the processor computes natively."""
-    precision = half_precision_of(images.device)
-    with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
+    with at_native_precision(images.device):
         return network(images).similarities
 
 
@@ -91,16 +96,14 @@ def similarities_of(network: ProtoSegNet, images: Tensor) -> Tensor:
 
 def with_noise(images: Tensor, rng: np.random.Generator) -> Tensor:
     """Gaussian noise of 0.2 clipped at 0.25 (Huang et al. 2023) on every non-zero voxel."""
-    generator = torch.Generator(images.device).manual_seed(int(rng.integers(2**62)))
-    noise = torch.randn(images.shape, generator=generator, device=images.device) * NOISE_DEVIATION
+    noise = white_noise(images, rng) * NOISE_DEVIATION
     return images + noise.clamp(-NOISE_LIMIT, NOISE_LIMIT) * (images != 0)
 
 
 def with_bias_field(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """A smooth gain per modality, 10 % in standard deviation, on intensities shifted to be positive."""
-    coarse = torch.as_tensor(rng.normal(0, BIAS_FIELD_DEVIATION, (1, len(images), 4, 4, 4)), dtype=torch.float32)
-    gain = upsample(coarse.to(images.device), images.shape[1:])[0].exp()
-    return torch.where(images != 0, (images + 3) * gain - 3, images)
+    """A smooth gain per modality, 10 % in standard deviation, on every non-zero voxel."""
+    changed = torch.stack([under_bias_field(image, BIAS_FIELD_DEVIATION, rng) for image in images])
+    return torch.where(images != 0, changed, images)
 
 
 Change = Callable[[Tensor, np.random.Generator], Tensor]

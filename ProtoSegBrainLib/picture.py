@@ -12,7 +12,7 @@ import numpy as np
 from ProtoSegBrainLib.case import Case
 from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, MODALITIES, MODALITY_NAMES
 from ProtoSegBrainLib.prediction import Prediction
-from ProtoSegBrainLib.volume import Volume, canonical, resample
+from ProtoSegBrainLib.volume import Volume, begin_at, canonical, resample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def draw_prediction(case: Case, prediction: Prediction, path: Path | str) -> Pat
     label = canonical(Volume(prediction.label, prediction.affine))
     corner, shape = _axial_window(label.array, images["t2f"].array != 0)
     window = tuple(slice(start, start + size) for start, size in zip(corner, shape, strict=True))
-    slice_affine = label.affine @ _translation(corner)
+    slice_affine = begin_at(label.affine, corner)
 
     figure = Figure(figsize=(15, 4.2), layout=ConstrainedLayoutEngine(rect=(0, 0.08, 1, 0.92)), facecolor=PAPER)
     panels = figure.subplots(1, len(images) + len(CLASSES) - 1)
@@ -89,12 +89,6 @@ def _axial_window(label: np.ndarray, brain: np.ndarray) -> tuple[tuple[int, ...]
         corner.append(start)
         shape.append(stop - start)
     return (*corner, level), (*shape, 1)
-
-
-def _translation(corner: tuple[int, ...]) -> np.ndarray:
-    affine = np.eye(4)
-    affine[:3, 3] = corner
-    return affine
 
 
 def _seen_from_feet(image: np.ndarray) -> np.ndarray:

@@ -19,12 +19,12 @@ from torch import Tensor
 from ProtoSegBrainLib.cards import Patch
 from ProtoSegBrainLib.dataset import TrainingCase, padded_label, whole_window
 from ProtoSegBrainLib.evidence import QUANTILES, Neighbour, Prototype
-from ProtoSegBrainLib.inference import half_precision_of
+from ProtoSegBrainLib.inference import at_native_precision
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.lesion import midline
 from ProtoSegBrainLib.losses import class_shares
 from ProtoSegBrainLib.model import ProtoSegNet, upsample
-from ProtoSegBrainLib.perturbation import similarities_of, with_bias_field, with_noise
+from ProtoSegBrainLib.perturbation import brain_of, similarities_of, with_bias_field, with_noise
 from ProtoSegBrainLib.prototypes import position_mm, pure_label
 from ProtoSegBrainLib.volume import Volume
 
@@ -118,11 +118,9 @@ def look_at(network: ProtoSegNet, case: TrainingCase) -> CaseView:
     """Run the network over the whole case, in the precision the processor computes natively."""
     window = whole_window(case, network.size_multiple)
     label, stride = padded_label(case, window), network.prototype_stride
-    precision = half_precision_of(window.device)
-    with torch.autocast(window.device.type, precision, enabled=precision != torch.float32):
+    with at_native_precision(window.device):
         output = network(window)
-    brain = F.max_pool3d((window != 0).any(dim=1).float(), stride)[0] > 0
-    classes = torch.where(brain, class_shares(label, stride)[0].argmax(dim=0), -1)
+    classes = torch.where(brain_of(window, stride), class_shares(label, stride)[0].argmax(dim=0), -1)
     pure = pure_label(label, stride, network.config.prototype_size)[0]
     return CaseView(case, stride, output.similarities[0], output.distances[0], classes, pure)
 

@@ -25,7 +25,7 @@ from ProtoSegBrainLib.findings import findings
 from ProtoSegBrainLib.inference import Attempt, Device, Precision, is_out_of_memory, mean_of, plan, run_views
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.model import ProtoSegNet, fuse_for_inference, upsample
-from ProtoSegBrainLib.prediction import Prediction, volumes_ml
+from ProtoSegBrainLib.prediction import Prediction, prototype_affine, volumes_ml
 from ProtoSegBrainLib.preprocess import NetworkInput, prepare, to_reference
 from ProtoSegBrainLib.uncertainty import disagreement
 from ProtoSegBrainLib.weights import ModelCard, load_model
@@ -130,13 +130,6 @@ def _on_case(
         disagreement=_disagreement(output, network_input, brain),
         look=look_of(network_input.images),
     )
-
-
-def prototype_affine(affine: np.ndarray, stride: int) -> np.ndarray:
-    """Affine of the prototype grid: its voxel k covers the input voxels stride*k to stride*k + stride - 1."""
-    steps = np.diag([stride, stride, stride, 1.0])
-    steps[:3, 3] = (stride - 1) / 2
-    return affine @ steps
 
 
 class _Output(NamedTuple):

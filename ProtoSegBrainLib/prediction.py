@@ -38,7 +38,7 @@ from ProtoSegBrainLib.case import decode_label, encode_label
 from ProtoSegBrainLib.evidence import Evidence
 from ProtoSegBrainLib.labels import CLASSES, LABEL_CONVENTIONS, REGIONS
 from ProtoSegBrainLib.uncertainty import entropy
-from ProtoSegBrainLib.volume import Volume, read_volume, write_volume
+from ProtoSegBrainLib.volume import Volume, read_volume, voxel_ml, write_volume
 
 RESEARCH_USE = "For research use only. Not a medical device; not for diagnosis or treatment."
 PROBABILITY_SLOPE = 1 / 65535
@@ -115,12 +115,20 @@ class Prediction:
         return self.case_id.startswith("simulated")
 
 
+def prototype_affine(affine: np.ndarray, stride: int) -> np.ndarray:
+    """Affine of the prototype grid: its voxel k covers the network's voxels stride*k to stride*k + stride - 1."""
+    steps = np.diag([stride, stride, stride, 1.0])
+    steps[:3, 3] = (stride - 1) / 2
+    return affine @ steps
+
+
 def volumes_ml(label: np.ndarray, affine: np.ndarray) -> dict[str, float]:
     """Volume in ml of each tumour class and region of a label map of class indices."""
-    voxel_ml = abs(float(np.linalg.det(np.asarray(affine)[:3, :3]))) / 1000
     counts = [int(np.count_nonzero(label == index)) for index in range(len(CLASSES))]
     members = {name: (index,) for index, name in enumerate(CLASSES) if index} | REGIONS
-    return {name: round(sum(counts[index] for index in indices) * voxel_ml, 4) for name, indices in members.items()}
+    return {
+        name: round(sum(counts[index] for index in indices) * voxel_ml(affine), 4) for name, indices in members.items()
+    }
 
 
 def output_files(

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from ProtoSegBrainLib.case import Case
-from ProtoSegBrainLib.volume import Volume, canonical, resample
+from ProtoSegBrainLib.volume import Volume, begin_at, bounding_box, canonical, corners, resample
 
 SPACING_MM = 1.0
 # Grids this close to 1 mm are taken as they are: resampling would blur more than it corrects.
@@ -55,15 +54,10 @@ def prepare(case: Case) -> NetworkInput:
     Raises:
         ValueError: The case has no voxel that is not zero.
     """
-    if not case.images.any():
-        raise ValueError(f"Case {case.case_id}: every voxel is zero; a brain was expected.")
     images, label, affine = _to_network_grid(case)
     brain = np.asarray(images.any(axis=0))
-    if not brain.any():
-        raise ValueError(f"Case {case.case_id}: every voxel is zero; a brain was expected.")
-    corner, end = _bounding_box(brain)
-    box = tuple(slice(low, high) for low, high in zip(corner, end, strict=True))
-    affine = affine @ _translation(corner)
+    box = _brain_box(brain, case.case_id)
+    affine = begin_at(affine, [part.start for part in box])
     brain = np.ascontiguousarray(brain[box])
     label = None if label is None else np.ascontiguousarray(label[box])
     # Until here images are the case's own memory; only the crop is copied, each modality in a thread.
@@ -109,10 +103,9 @@ def _millimetre_grid(case: Case) -> tuple[tuple[int, int, int], np.ndarray]:
     It does not depend on how slices were laid: a patient scanned on another grid meets the network upright, on the
     lattice of the training cases.
     """
-    corner, end = _bounding_box(np.asarray(case.images.any(axis=0)))
-    faces = [(low - 0.5, high - 0.5) for low, high in zip(corner, end, strict=True)]
-    corners = np.array([[*corner, 1] for corner in itertools.product(*faces)]).T
-    position = (case.affine @ corners)[:3]
+    box = _brain_box(np.asarray(case.images.any(axis=0)), case.case_id)
+    affine = begin_at(case.affine, [part.start for part in box])
+    position = (affine @ corners([part.stop - part.start for part in box], rim=0.5))[:3]
     low, high = np.ceil(position.min(axis=1) - ROUNDING), np.floor(position.max(axis=1) + ROUNDING)
     target = np.eye(4)
     target[:3, 3] = low
@@ -128,19 +121,13 @@ def _interpolate(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray
     return np.where(weight >= 0.5, image / np.maximum(weight, 0.5), 0)
 
 
-def _bounding_box(brain: np.ndarray) -> tuple[list[int], list[int]]:
-    corner, end = [], []
-    for axis in range(3):
-        inside = np.flatnonzero(brain.any(axis=tuple(a for a in range(3) if a != axis)))
-        corner.append(max(0, int(inside[0]) - MARGIN_VOXELS))
-        end.append(min(brain.shape[axis], int(inside[-1]) + 1 + MARGIN_VOXELS))
-    return corner, end
-
-
-def _translation(corner: list[int]) -> np.ndarray:
-    shift = np.eye(4)
-    shift[:3, 3] = corner
-    return shift
+def _brain_box(brain: np.ndarray, case_id: str) -> tuple[slice, ...]:
+    """Around the brain, with a margin where the grid has room for it."""
+    box = bounding_box(brain)
+    if box is None:
+        raise ValueError(f"Case {case_id}: every voxel is zero; a brain was expected.")
+    ends = zip(box, brain.shape, strict=True)
+    return tuple(slice(max(0, part.start - MARGIN_VOXELS), min(n, part.stop + MARGIN_VOXELS)) for part, n in ends)
 
 
 def _z_score(image: np.ndarray, out: np.ndarray) -> None:

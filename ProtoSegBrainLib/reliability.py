@@ -16,6 +16,7 @@ from ProtoSegBrainLib.labels import REGIONS
 from ProtoSegBrainLib.metrics import dice
 from ProtoSegBrainLib.prediction import Prediction
 from ProtoSegBrainLib.uncertainty import entropy
+from ProtoSegBrainLib.volume import voxel_ml
 
 COVERAGE = 0.9
 OFFSET_ML = 1.0
@@ -50,7 +51,7 @@ class UnseenRegion:
 
 
 def observe_region(
-    region: str, group: int, label: np.ndarray, probabilities: np.ndarray, truth: np.ndarray, voxel_ml: float
+    region: str, group: int, label: np.ndarray, probabilities: np.ndarray, truth: np.ndarray, affine: np.ndarray
 ) -> UnseenRegion:
     """Compare a prediction with the expert's label.
 
@@ -60,17 +61,17 @@ def observe_region(
         label: (X, Y, Z) predicted class indices.
         probabilities: (4, X, Y, Z) calibrated; background is 1 outside the brain and nowhere else.
         truth: (X, Y, Z) true class indices.
-        voxel_ml: Volume of a voxel.
+        affine: 4x4, voxel -> RAS mm.
     """
     predicted, true = (np.isin(classes, REGIONS[region]) for classes in (label, truth))
     brain = probabilities[0] < 1
     return UnseenRegion(
         region=region,
         group=group,
-        volume_ml=float(predicted.sum()) * voxel_ml,
-        truth_ml=float(true.sum()) * voxel_ml,
+        volume_ml=float(predicted.sum()) * voxel_ml(affine),
+        truth_ml=float(true.sum()) * voxel_ml(affine),
         dice=dice(predicted, true),
-        features=_features(region, label, probabilities, voxel_ml),
+        features=_features(region, label, probabilities, affine),
         bins=_bins(_probability(region, probabilities)[brain], true[brain]),
     )
 
@@ -102,8 +103,7 @@ def assess_region(prediction: Prediction, region: str) -> dict[str, Any]:
         return {"volume_ml": volume, **dict.fromkeys(unknown)}
     expected = None
     if found.dice_coefficients and volume > 0:
-        voxel_ml = abs(float(np.linalg.det(prediction.affine[:3, :3]))) / 1000
-        features = _features(region, prediction.label, prediction.probabilities, voxel_ml)
+        features = _features(region, prediction.label, prediction.probabilities, prediction.affine)
         if features is not None:
             expected = round(_predicted_dice(found.dice_coefficients, features), 3)
     return {
@@ -205,7 +205,7 @@ def _predicted_dice(coefficients: Sequence[float], features: np.ndarray) -> floa
     return float(np.clip(coefficients[0] + np.dot(coefficients[1:], features), 0, 1))
 
 
-def _features(region: str, label: np.ndarray, probabilities: np.ndarray, voxel_ml: float) -> np.ndarray | None:
+def _features(region: str, label: np.ndarray, probabilities: np.ndarray, affine: np.ndarray) -> np.ndarray | None:
     """(4,) as ``FEATURES`` names them; None where the predicted region is empty."""
     members = REGIONS[region]
     # Flat, i fastest, as results lie in memory: a view.
@@ -219,7 +219,7 @@ def _features(region: str, label: np.ndarray, probabilities: np.ndarray, voxel_m
         [
             float(entropy(inside).mean()),
             in_region / flat.size,
-            float(np.log(flat.size * voxel_ml + OFFSET_ML)),
+            float(np.log(flat.size * voxel_ml(affine) + OFFSET_ML)),
             2 * in_region / (flat.size + everywhere),
         ]
     )

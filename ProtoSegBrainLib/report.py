@@ -18,8 +18,9 @@ import numpy as np
 
 from ProtoSegBrainLib.case import Case
 from ProtoSegBrainLib.evidence import Evidence
+from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.findings import coarse_brain, findings
-from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, MODALITIES, MODALITY_NAMES, REGIONS
+from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, MODALITIES, MODALITY_NAMES, REGION_NAMES, REGIONS
 from ProtoSegBrainLib.mesh import surfaces
 from ProtoSegBrainLib.prediction import RESEARCH_USE, Prediction
 from ProtoSegBrainLib.slices import (
@@ -39,7 +40,6 @@ from ProtoSegBrainLib.volume import Volume, canonical
 
 SHOWN = {"WT": ("t2f", "ED"), "TC": ("t2w", "NCR"), "ET": ("t1c", "ET")}
 """Modality that shows a region best, and the class whose colour its outline has."""
-REGION_NAMES = {"WT": "Whole tumour", "TC": "Tumour core", "ET": "Enhancing tumour"}
 MOST_PROTOTYPES = 4
 """Listed per region; the others are counted."""
 GREY_PERCENTILES = (1, 99.5)
@@ -107,14 +107,8 @@ def write_report(case: Case, prediction: Prediction, path: str | os.PathLike[str
         _solid(scene, prediction, said),
         _origin(prediction),
     ]
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        temporary.write_text(_page(prediction, sections), encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    write_whole(path, _page(prediction, sections))
+    return Path(path)
 
 
 # --- the page ---
@@ -132,7 +126,7 @@ def _page(prediction: Prediction, sections: Sequence[str]) -> str:
 
 
 def _beside(name: str) -> str:
-    return resources.files("ProtoSegBrainLib").joinpath(name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _section(title: str, content: str, kind: str = "") -> str:
@@ -307,13 +301,11 @@ def _similarity_map(scene: _Scene, prediction: Prediction, index: int) -> str:
     most = evidence.largest_similarity
     marks = f'<span class="low">0 unlike</span><span class="high">{most:.1f} the same</span>'
     owner = evidence.prototype_class[index]
-    typical = evidence.prototypes[index].similarity_quantiles if evidence.prototypes else ()
-    if typical:
-        middle = float(np.interp(50, np.linspace(0, 100, len(typical)), typical))
-        marks += f'<i style="left: {100 * middle / most:.1f}%"></i>'
+    typical = evidence.prototypes[index].similarity_at(50) if evidence.prototypes else None
+    note = ""
+    if typical is not None:
+        marks += f'<i style="left: {100 * typical / most:.1f}%"></i>'
         note = f"; the mark: half of the true {owner} voxels in training are more alike"
-    else:
-        note = ""
     caption = f"{_swatch(owner)}Similarity to prototype {index} ({owner}){note}."
     return _figure(_heat_picture(scene, values, (0, most), f"Similarity to prototype {index}"), _bar(marks) + caption)
 

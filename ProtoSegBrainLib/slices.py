@@ -14,7 +14,7 @@ from html import escape
 
 import numpy as np
 
-from ProtoSegBrainLib.volume import Volume, resample
+from ProtoSegBrainLib.volume import Volume, bounding_box, resample
 
 SCALE_BARS_MM = (50, 20)
 """Of wide and of narrow windows."""
@@ -108,12 +108,9 @@ def slices_through(label: Volume, brain: np.ndarray, indices: Sequence[int]) -> 
         brain: Bool, on that grid.
         indices: The voxel.
     """
-    spacing = label.spacing_mm
-    limits = []
-    for axis, size in enumerate(label.shape):
-        inside = np.flatnonzero(brain.any(axis=tuple(a for a in range(3) if a != axis)))
-        low, high = (inside[0], inside[-1] + 1) if inside.size else (0, size)
-        limits.append(((size - high) * spacing[axis], (size - low) * spacing[axis]))  # pictures run against the axes
+    box = bounding_box(brain) or tuple(slice(0, n) for n in label.shape)
+    axes = zip(box, label.shape, label.spacing_mm, strict=True)
+    limits = [((n - part.stop) * mm, (n - part.start) * mm) for part, n, mm in axes]  # pictures run against the axes
     side = max(high - low for low, high in limits) * 1.06
     result = []
     for plane in PLANES:
@@ -181,16 +178,20 @@ def css(colour: Colour) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
-def _image(view: Slice, pixels: np.ndarray, kind: str) -> str:
+def png(pixels: np.ndarray) -> str:
+    """Pixels, uint8 grey (rows, columns) or with four channels, as the address of a PNG that holds them itself."""
     from PIL import Image  # loads on first use
 
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(content, "PNG", compress_level=4)
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _image(view: Slice, pixels: np.ndarray, kind: str) -> str:
     (width, height), (rows, columns) = view.pixel_mm, pixels.shape[:2]
-    data = base64.b64encode(content.getvalue()).decode("ascii")
     return (
         f'<image class="{kind}" width="{columns * width:.2f}" height="{rows * height:.2f}" '
-        f'preserveAspectRatio="none" href="data:image/png;base64,{data}"/>'
+        f'preserveAspectRatio="none" href="{png(pixels)}"/>'
     )
 
 

@@ -29,6 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ProtoSegBrainLib.augmentation import AugmentationConfig
 from ProtoSegBrainLib.dataset import Batch, PatchSampler, SamplingConfig, TrainingCase, brain_label, prepare_data
+from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.labels import REGIONS
 from ProtoSegBrainLib.logbook import Logbook, open_trackers
 from ProtoSegBrainLib.losses import LossConfig, class_shares, prototype_losses, segmentation_losses
@@ -606,6 +607,4 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(content, indent=1))
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(content, indent=1))

@@ -126,6 +126,36 @@ def write_volume(
         temporary.unlink(missing_ok=True)
 
 
+def voxel_ml(affine: np.ndarray) -> float:
+    """Volume of a voxel in ml."""
+    return abs(float(np.linalg.det(np.asarray(affine)[:3, :3]))) / 1000
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
+    """The smallest box with all of (X, Y, Z) that is not zero; None where all is zero."""
+    box = [slice(None)] * 3
+    for axis in (2, 1, 0):  # slowest in memory first, as files are read: each step leaves less to search
+        others = tuple(other for other in range(3) if other != axis)
+        inside = np.flatnonzero(mask[tuple(box)].any(axis=others))
+        if not inside.size:
+            return None
+        box[axis] = slice(int(inside[0]), int(inside[-1]) + 1)
+    return box[0], box[1], box[2]
+
+
+def corners(shape: Sequence[int], rim: float = 0.0) -> np.ndarray:
+    """(4, 8) homogeneous indices of the corner voxels' centres; with a rim of 0.5, of the field of view's corners."""
+    ends = np.array(np.meshgrid(*[(-rim, n - 1 + rim) for n in shape], indexing="ij")).reshape(3, 8)
+    return np.vstack([ends, np.ones(8)])
+
+
+def begin_at(affine: np.ndarray, voxel: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Affine of the part of a grid that begins at a voxel."""
+    shift = np.eye(4)
+    shift[:3, 3] = voxel
+    return affine @ shift
+
+
 def canonical(volume: Volume) -> Volume:
     """Reorder and flip axes to the nearest RAS; the array is a view and no number changes."""
     orientation = nib.orientations.io_orientation(volume.affine)
@@ -135,8 +165,7 @@ def canonical(volume: Volume) -> Volume:
 
 def same_grid(first: Volume, shape: Sequence[int], affine: np.ndarray, tolerance_mm: float = GRID_TOLERANCE_MM) -> bool:
     """Whether a volume has this shape, and its eight corner voxels lie where this affine puts them."""
-    corners = _corners(first.shape)
-    distance = np.linalg.norm(((first.affine - affine) @ corners)[:3], axis=0).max()
+    distance = np.linalg.norm(((first.affine - affine) @ corners(first.shape))[:3], axis=0).max()
     return first.shape == tuple(shape) and bool(distance <= tolerance_mm)
 
 
@@ -146,7 +175,7 @@ def same_lattice(volume: Volume, shape: Sequence[int], affine: np.ndarray) -> bo
     if steps is None or not np.array_equal(np.abs(np.rint(steps[:3, :3])).sum(axis=0), [1, 1, 1]):
         return False
     whole = np.rint(steps)
-    return bool(np.abs((steps - whole) @ _corners(shape)).max() < INDEX_TOLERANCE)
+    return bool(np.abs((steps - whole) @ corners(shape)).max() < INDEX_TOLERANCE)
 
 
 def overlap(first: Volume, second: Volume) -> float:
@@ -231,12 +260,6 @@ def _nifti_header(array: np.ndarray, affine: np.ndarray, description: str, slope
     header["magic"] = b"n+1"
     header["vox_offset"] = 352
     return bytes(header.binaryblock) + b"\0" * 4
-
-
-def _corners(shape: Sequence[int]) -> np.ndarray:
-    """(4, 8) homogeneous indices of the corner voxels."""
-    ends = np.array(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")).reshape(3, 8)
-    return np.vstack([ends, np.ones(8)])
 
 
 def _share_inside(first: Volume, second: Volume) -> float:

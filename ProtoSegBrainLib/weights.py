@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 
 from ProtoSegBrainLib.evidence import Calibration, Prototype
+from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
 
@@ -62,8 +62,8 @@ def save_model(path: Path, network: ProtoSegNet, card: ModelCard) -> ModelCard:
     tensors = {name: _storable(name, value) for name, value in network.state_dict().items()}
     content = safetensors.torch.save(tensors, metadata={"format": FORMAT})
     card = replace(card, identity=hashlib.sha256(content).hexdigest())
-    _write(path, content)
-    _write(path.with_suffix(".json"), json.dumps(card.to_dict(), indent=1).encode())
+    write_whole(path, content)
+    write_whole(path.with_suffix(".json"), json.dumps(card.to_dict(), indent=1))
     return card
 
 
@@ -124,13 +124,13 @@ def read_card(path: Path) -> ModelCard:
 def describe_prototypes(path: Path, prototypes: tuple[Prototype, ...]) -> None:
     """Write other records of the prototypes into the card of the model at ``path``; the weights stay."""
     card = replace(read_card(path), prototypes=prototypes)
-    _write(path.with_suffix(".json"), json.dumps(card.to_dict(), indent=1).encode())
+    write_whole(path.with_suffix(".json"), json.dumps(card.to_dict(), indent=1))
 
 
 def recalibrate(path: Path, calibration: Calibration) -> None:
     """Write another calibration into the card of the model at ``path``; the weights stay."""
     card = replace(read_card(path), calibration=calibration)
-    _write(path.with_suffix(".json"), json.dumps(card.to_dict(), indent=1).encode())
+    write_whole(path.with_suffix(".json"), json.dumps(card.to_dict(), indent=1))
 
 
 @torch.no_grad()
@@ -150,9 +150,3 @@ def _model_config(content: dict[str, Any]) -> ModelConfig:
     older = {"reach": None}  # what models were before the field came
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in (older | content).items()}
     return ModelConfig(**values)
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

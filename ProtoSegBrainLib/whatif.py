@@ -5,7 +5,6 @@ The network is not run: logits are linear in the similarities, and the similarit
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -14,10 +13,8 @@ import numpy as np
 
 from ProtoSegBrainLib.decision import RELABELLED, decide
 from ProtoSegBrainLib.evidence import Evidence
-from ProtoSegBrainLib.prediction import Prediction, volumes_ml
-
-# Of a voxel: how far a face may lie from where rounding of affines in files has put it.
-ROUNDING = 1e-3
+from ProtoSegBrainLib.prediction import Prediction, prototype_affine, volumes_ml
+from ProtoSegBrainLib.volume import INDEX_TOLERANCE, corners
 
 
 def whatif(
@@ -86,12 +83,9 @@ def _what_changed(evidence: Evidence, factors: np.ndarray) -> tuple[str, ...]:
 def _network_grid(prediction: Prediction) -> tuple[np.ndarray, tuple[int, ...]]:
     """Affine and shape of the grid on which the network saw the case, without the padding beyond the case."""
     stride = prediction.evidence.prototype_stride
-    steps = np.diag([1 / stride, 1 / stride, 1 / stride, 1.0])
-    steps[:3, 3] = (1 / stride - 1) / 2
-    affine = prediction.similarity_affine @ steps
-    faces = [(-0.5, n - 0.5) for n in prediction.label.shape]
-    corners = np.array([[*corner, 1] for corner in itertools.product(*faces)]).T
-    last = np.floor((np.linalg.inv(affine) @ prediction.affine @ corners)[:3].max(axis=1) + ROUNDING)
+    affine = prediction.similarity_affine @ np.linalg.inv(prototype_affine(np.eye(4), stride))
+    ends = np.linalg.inv(affine) @ prediction.affine @ corners(prediction.label.shape, rim=0.5)
+    last = np.floor(ends[:3].max(axis=1) + INDEX_TOLERANCE)
     padded = stride * np.array(prediction.similarities.shape[1:])
     return affine, tuple(int(n) for n in np.clip(last + 1, 1, padded))
 
@@ -109,8 +103,7 @@ def _tumour_probabilities(similarities: np.ndarray, evidence: Evidence, shape: t
         low, high, share = _between(index, logits.shape[1], stride)
         fine = logits[:, low] * np.float32(1 - share) + logits[:, high] * np.float32(share)
         fine = _upsample(_upsample(fine, 2, stride), 1, stride)[:, :y, :x]
-        _calibrate(fine, evidence.calibration.temperature)
-        tumour[:, index] = fine[1:]
+        tumour[:, index] = evidence.calibration.probabilities(fine)[1:]
     return tumour.transpose(0, 3, 2, 1)
 
 
@@ -134,18 +127,3 @@ def _upsample(maps: np.ndarray, axis: int, stride: int) -> np.ndarray:
         np.multiply(maps.take(other, axis), np.float32(abs(offset)), out=target)
         target += maps * np.float32(1 - abs(offset))
     return result
-
-
-def _calibrate(logits: np.ndarray, temperature: tuple[float, ...]) -> None:
-    """Turn (K, ...) logits into probabilities: softmax, divided by the temperature of the class that leads."""
-    largest = logits.max(axis=0)
-    logits -= largest
-    if len(set(temperature)) == 1:
-        logits *= np.float32(1 / temperature[0])
-    else:
-        slope = np.empty_like(largest)
-        for index in reversed(range(len(logits))):  # the first of equals leads
-            np.copyto(slope, np.float32(1 / temperature[index]), where=logits[index] == 0)
-        logits *= slope
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=0)

@@ -83,7 +83,7 @@ def test_the_page_shows_what_is_known_and_loads_nothing(tmp_path: Path) -> None:
         similarity_quantiles=tuple(np.linspace(0, 4, 101)),
     )
     page = write_cards(evidence_with(known, prototype("ED")), tmp_path / "new", "tiny & small").read_text()
-    for words in ("tiny &amp; small", "case &lt;1&gt;", "31 %", "98 %", "50 %", "distance 0.125", "0.4 to 3.6", "2.0"):
+    for words in ("tiny &amp; small", "case &lt;1&gt;", "31%", "98%", "50%", "distance 0.125", "0.4 to 3.6", "2.0"):
         assert words in page
     assert page.count('class="other"') == 4  # the ring of the other side, for the one that has a contrast
     assert page.count('class="own"') == 8

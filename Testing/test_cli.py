@@ -10,9 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ProtoSegBrainLib import commands, simulate, weights
+from ProtoSegBrainLib import simulate, weights
 from ProtoSegBrainLib.case import list_cases, read_case
 from ProtoSegBrainLib.cli import main
+from ProtoSegBrainLib.commands import COMMANDS
+from ProtoSegBrainLib.console import Answer
 from ProtoSegBrainLib.dataset import in_memory
 from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
 from ProtoSegBrainLib.prototypes import project_prototypes
@@ -259,7 +261,7 @@ def test_anything_else_is_exit_code_1(run, monkeypatch, tmp_path):
     def fail(options):
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setitem(commands.COMMANDS, "simulate", commands.COMMANDS["simulate"]._replace(run=fail))
+    monkeypatch.setitem(COMMANDS, "simulate", COMMANDS["simulate"]._replace(run=fail))
     code, answer = run("simulate", "--out", tmp_path)
     assert code == 1
     assert answer["error"] == "RuntimeError: the disk is on fire"
@@ -269,9 +271,9 @@ def test_what_a_library_prints_does_not_spoil_the_answer(run, monkeypatch, tmp_p
     def chat(options):
         sys.stdout.write("hello")
         logging.getLogger("chatty").warning("hello")
-        return commands.Answer({"nan": float("nan"), "path": tmp_path, "number": np.float32(0.5)})
+        return Answer({"nan": float("nan"), "path": tmp_path, "number": np.float32(0.5)})
 
-    monkeypatch.setitem(commands.COMMANDS, "simulate", commands.COMMANDS["simulate"]._replace(run=chat))
+    monkeypatch.setitem(COMMANDS, "simulate", COMMANDS["simulate"]._replace(run=chat))
     assert run("simulate", "--out", tmp_path) == (0, {"nan": None, "path": str(tmp_path), "number": 0.5})
 
 
@@ -488,7 +490,7 @@ def test_the_module_runs_as_a_program_and_help_does_not_load_torch():
     command = [sys.executable, "-X", "importtime", "-m", "ProtoSegBrainLib"]
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0
-    assert all(name in done.stdout for name in commands.COMMANDS)
+    assert all(name in done.stdout for name in COMMANDS)
     assert "torch" not in done.stderr
     done = subprocess.run(
         [*command[:1], "-m", "ProtoSegBrainLib"], capture_output=True, text=True, cwd=ROOT, check=False
@@ -496,7 +498,7 @@ def test_the_module_runs_as_a_program_and_help_does_not_load_torch():
     assert done.returncode == 2
 
 
-@pytest.mark.parametrize("command", commands.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

@@ -107,3 +107,23 @@ def test_a_calibration_survives_json_and_old_ones_know_less() -> None:
 def test_a_temperature_must_be_positive() -> None:
     with pytest.raises(ValueError, match="4 positive numbers"):
         Calibration((1.0, 0.0, 1.0, 1.0))
+
+
+def test_the_temperature_of_the_leading_class_divides_all_logits() -> None:
+    """Two classes lead a voxel each, the first of equals the third; a temperature of 2 halves the logits."""
+    logits = np.log(np.array([[4, 1, 1, 1], [1, 4, 1, 1], [4, 4, 1, 1]], np.float32)).T
+    before = logits.copy()
+    found = Calibration(temperature=(2.0, 1.0, 0.5, 0.5)).probabilities(logits)
+    np.testing.assert_allclose(found[:, 0], np.array([2, 1, 1, 1]) / 5, rtol=1e-6)
+    np.testing.assert_allclose(found[:, 1], np.array([1, 4, 1, 1]) / 7, rtol=1e-6)
+    np.testing.assert_allclose(found[:, 2], np.array([2, 2, 1, 1]) / 6, rtol=1e-6)
+    np.testing.assert_allclose(
+        Calibration(temperature=(2.0,) * 4).probabilities(logits)[:, 1], np.array([1, 2, 1, 1]) / 5
+    )
+    np.testing.assert_array_equal(logits, before)
+
+
+def test_a_prototypes_scale_is_read_between_its_quantiles() -> None:
+    record = replace(RECORD, similarity_quantiles=(0.0, 1.0, 3.0))
+    assert [record.similarity_at(per_cent) for per_cent in (0, 25, 50, 75, 100)] == [0, 0.5, 1, 2, 3]
+    assert replace(RECORD, similarity_quantiles=()).similarity_at(50) is None

@@ -46,3 +46,7 @@ def test_names_images_and_cases_load_without_torch():
     )
     root = Path(__file__).resolve().parents[1]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=120)
+
+
+def test_names_are_listed_as_in_a_sentence():
+    assert [labels.listed(names) for names in (("T1", "T2", "FLAIR"), ["T1"], ())] == ["T1, T2 and FLAIR", "T1", ""]

@@ -88,6 +88,18 @@ def test_two_foci_are_not_measured_as_one():
     assert largest_diameters_mm(mask, np.eye(4)).longest_mm == pytest.approx(8)
 
 
+def test_parts_apart_in_the_slice_are_one_only_where_the_core_joins_them():
+    mask, core = np.zeros((2, 32, 12, 11), bool)
+    mask[2:6, 2:10, 0], mask[26:30, 2:10, 0] = True, True
+    for i in range(6, 26):  # a bridge one voxel thick through the other slices
+        mask[i, 2, min(i - 5, 26 - i)] = True
+    assert largest_diameters_mm(mask, np.eye(4)).longest_mm == pytest.approx(np.hypot(4, 8), abs=0.6)
+    core[6:26, 4:8, 0] = True
+    rim = largest_diameters_mm(mask, np.eye(4), core)
+    assert rim.longest_mm == pytest.approx(np.hypot(28, 8), abs=0.6)
+    assert largest_diameters_mm(np.zeros_like(mask), np.eye(4), core) is None
+
+
 def test_one_voxel_and_none():
     mask = np.zeros((5, 5, 5), bool)
     assert largest_diameters_mm(mask, np.eye(4)) is None

@@ -21,6 +21,8 @@ from ProtoSegBrainLib.reliability import (
 )
 
 NO_BINS = np.zeros((3, 15))
+CENTIMETRES = np.diag([10.0, 10.0, 10.0, 1.0])
+"""Voxels of 1 ml."""
 
 
 def region(volume: float, truth: float, *, group: int = 0, dice: float = 1.0, features=None) -> UnseenRegion:
@@ -81,9 +83,9 @@ def test_observe_region_by_hand() -> None:
     label = np.array([3, 3, 0, 0, 0]).reshape(5, 1, 1)
     truth = np.array([3, 0, 0, 0, 0]).reshape(5, 1, 1)
 
-    found = observe_region("ET", 2, label, probabilities, truth, voxel_ml=0.5)
+    found = observe_region("ET", 2, label, probabilities, truth, np.diag([5.0, 10.0, 10.0, 1.0]))
 
-    assert (found.group, found.volume_ml, found.truth_ml) == (2, 1.0, 0.5)
+    assert (found.group, found.volume_ml, found.truth_ml) == (2, pytest.approx(1.0), pytest.approx(0.5))
     assert found.dice == pytest.approx(2 / 3)
     assert found.bins[0].sum() == 4
     assert found.bins[:, 11].tolist() == [2, 1.5, 1]  # 0.75 * 15 = 11.25
@@ -94,7 +96,7 @@ def test_observe_region_by_hand() -> None:
 def test_nothing_predicted_has_no_features() -> None:
     empty = np.zeros((2, 1, 1), np.uint8)
     probabilities = np.stack([np.full((2, 1, 1), p, np.float32) for p in (0.97, 0.01, 0.01, 0.01)])
-    found = observe_region("TC", 0, empty, probabilities, empty, 1.0)
+    found = observe_region("TC", 0, empty, probabilities, empty, CENTIMETRES)
     assert found.features is None
     assert found.dice == 1
 
@@ -138,6 +140,8 @@ def test_memory_order_changes_nothing(rng: np.random.Generator) -> None:
     probabilities = rng.dirichlet(np.ones(4), size=(3, 4, 5)).transpose(3, 0, 1, 2).astype(np.float32)
     label = probabilities.argmax(axis=0)
     for name in REGIONS:
-        plain = observe_region(name, 0, np.ascontiguousarray(label), np.ascontiguousarray(probabilities), label, 1.0)
-        mixed = observe_region(name, 0, np.asfortranarray(label), np.asfortranarray(probabilities), label, 1.0)
+        plain = observe_region(
+            name, 0, np.ascontiguousarray(label), np.ascontiguousarray(probabilities), label, CENTIMETRES
+        )
+        mixed = observe_region(name, 0, np.asfortranarray(label), np.asfortranarray(probabilities), label, CENTIMETRES)
         np.testing.assert_allclose(plain.features, mixed.features, rtol=1e-5)

@@ -13,12 +13,16 @@ import SimpleITK
 
 from ProtoSegBrainLib.volume import (
     Volume,
+    begin_at,
+    bounding_box,
     canonical,
+    corners,
     overlap,
     read_volume,
     resample,
     same_grid,
     same_lattice,
+    voxel_ml,
     write_volume,
 )
 
@@ -308,3 +312,24 @@ def test_volume_refuses_what_has_no_place(numbers):
     with pytest.raises(ValueError, match="order"):
         resample(numbers, SHAPE, OBLIQUE, order=3)
     np.testing.assert_allclose(numbers.spacing_mm, [0.9, 1.1, 3.0])
+
+
+def test_the_bounding_box_is_the_smallest_in_any_memory_order():
+    mask = np.zeros((4, 5, 6), bool)
+    mask[1, 2, 3] = mask[3, 2, 4] = True
+    assert bounding_box(mask) == bounding_box(np.asfortranarray(mask)) == (slice(1, 4), slice(2, 3), slice(3, 5))
+    assert bounding_box(np.zeros((2, 2, 2))) is None
+
+
+def test_corners_of_voxel_centres_and_of_the_field_of_view():
+    centres, view = corners((2, 3, 4)), corners((2, 3, 4), rim=0.5)
+    assert (centres.min(axis=1).tolist(), centres.max(axis=1).tolist()) == ([0, 0, 0, 1], [1, 2, 3, 1])
+    assert (view.min(axis=1).tolist(), view.max(axis=1).tolist()) == ([-0.5, -0.5, -0.5, 1], [1.5, 2.5, 3.5, 1])
+
+
+def test_a_part_of_an_oblique_grid_begins_at_its_voxel():
+    affine = np.array([[0, 2, 0, 10], [3, 0, 0, 20], [0, 0, -5, 30], [0, 0, 0, 1.0]])
+    part = begin_at(affine, (1, 2, 3))
+    np.testing.assert_allclose(part[:3, 3], [14, 23, 15])
+    np.testing.assert_allclose(part[:3, :3], affine[:3, :3])
+    assert voxel_ml(affine) == pytest.approx(0.03)
