@@ -26,21 +26,21 @@ class AugmentationConfig:
     """Probability and strength of each change. Intensities are z-scores."""
 
     flip: float = field(default=0.5, metadata={"help": "probability of a left-right flip"})
-    spatial: float = field(default=0.3, metadata={"help": "probability of a rotation and scaling"})
-    rotation_degrees: float = field(default=15.0, metadata={"help": "largest rotation about each axis"})
-    scaling: float = field(default=0.15, metadata={"help": "largest relative change of size"})
+    spatial: float = field(default=0.5, metadata={"help": "probability of a rotation and scaling"})
+    rotation_degrees: float = field(default=20.0, metadata={"help": "largest rotation about each axis"})
+    scaling: float = field(default=0.25, metadata={"help": "largest relative change of size"})
     enhancement_removal: float = field(
-        default=0.1, metadata={"help": "probability that enhancement is taken out and ET becomes NCR"}
+        default=0.12, metadata={"help": "probability that enhancement is taken out and ET becomes NCR"}
     )
-    contrast: float = field(default=0.5, metadata={"help": "probability of a new gain and offset per modality"})
-    gamma: float = field(default=0.15, metadata={"help": "probability of a gamma curve, per modality"})
-    bias_field: float = field(default=0.12, metadata={"help": "probability of a smooth multiplicative field"})
-    noise: float = field(default=0.15, metadata={"help": "probability of Gaussian noise"})
+    contrast: float = field(default=0.6, metadata={"help": "probability of a new gain and offset per modality"})
+    gamma: float = field(default=0.25, metadata={"help": "probability of a gamma curve, per modality"})
+    bias_field: float = field(default=0.2, metadata={"help": "probability of a smooth multiplicative field"})
+    noise: float = field(default=0.2, metadata={"help": "probability of Gaussian noise"})
     noise_deviation: float = field(default=0.25, metadata={"help": "largest standard deviation of the noise"})
-    blur: float = field(default=0.06, metadata={"help": "probability of a Gaussian blur, per modality"})
-    thick_slices: float = field(default=0.04, metadata={"help": "probability of thick slices, per modality"})
+    blur: float = field(default=0.1, metadata={"help": "probability of a Gaussian blur, per modality"})
+    thick_slices: float = field(default=0.08, metadata={"help": "probability of thick slices, per modality"})
     shift: float = field(default=0.05, metadata={"help": "probability that one modality is shifted by a voxel or two"})
-    dropout: float = field(default=0.05, metadata={"help": "probability that one modality is missing"})
+    dropout: float = field(default=0.08, metadata={"help": "probability that one modality is missing"})
 
 
 def augment(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ProtoSegBrainLib.evidence import Evidence, Prototype
-from ProtoSegBrainLib.files import write_whole
+from ProtoSegBrainLib.files import check_folder, write_whole
 from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, MODALITIES, MODALITY_NAMES, listed
 from ProtoSegBrainLib.prediction import RESEARCH_USE
 from ProtoSegBrainLib.slices import css, png
@@ -145,6 +145,19 @@ class Patch:
     simulated: bool = False
 
 
+def page_file(out_dir: Path, *, overwrite: bool = False) -> Path:
+    """Path of the page, before it is made.
+
+    Raises:
+        FileExistsError: It is there and ``overwrite`` is off, or ``out_dir`` is or lies below a file.
+    """
+    check_folder(out_dir)
+    path = out_dir / PAGE
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; add --overwrite or choose another folder.")
+    return path
+
+
 def write_cards(
     evidence: Evidence, out_dir: Path, model: str = "", patches: Sequence[Patch] = (), *, overwrite: bool = False
 ) -> Path:
@@ -159,13 +172,11 @@ def write_cards(
 
     Raises:
         ValueError: The model has no records of its prototypes.
-        FileExistsError: The page is there and ``overwrite`` is off.
+        FileExistsError: See ``page_file``.
     """
     if not evidence.prototypes:
         raise ValueError(f"The model {model} has no records of its prototypes: it was never projected onto patches.")
-    path = out_dir / PAGE
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; add --overwrite or choose another folder.")
+    path = page_file(out_dir, overwrite=overwrite)
     shown = {patch.prototype: patch for patch in patches}
     out_dir.mkdir(parents=True, exist_ok=True)
     write_whole(path, _page(evidence, model, shown))

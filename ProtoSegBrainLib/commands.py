@@ -27,6 +27,7 @@ from ProtoSegBrainLib.console import (
     progress_bar,
 )
 from ProtoSegBrainLib.explanation_commands import EXPLANATION_COMMANDS
+from ProtoSegBrainLib.files import check_folder
 from ProtoSegBrainLib.flags import add_flags, with_flags
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, REGIONS
 
@@ -195,6 +196,7 @@ def add_simulate_flags(parser: argparse.ArgumentParser) -> None:
 def simulate(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib.simulate import simulate_case, write_case
 
+    check_folder(options.out)
     case = simulate_case(options.seed)
     folder = write_case(case, options.out)
     values = {"case_id": case.case_id, "folder": folder, "simulated": True}
@@ -220,6 +222,7 @@ def demo(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib.simulate import simulate_case, write_case
     from ProtoSegBrainLib.weights import load_model
 
+    check_folder(options.out)
     config = with_flags(PredictConfig(), options)
     with progress_bar("Simulating a case") as on_progress:
         model = load_model(options.model)

@@ -26,6 +26,7 @@ from ProtoSegBrainLib.console import (
     part_of,
     progress_bar,
 )
+from ProtoSegBrainLib.files import check_folder
 from ProtoSegBrainLib.flags import add_flags, with_flags
 from ProtoSegBrainLib.labels import CLASSES
 
@@ -74,10 +75,11 @@ def add_cards_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def cards(options: argparse.Namespace) -> Answer:
-    from ProtoSegBrainLib.cards import prototype_name, write_cards
+    from ProtoSegBrainLib.cards import page_file, prototype_name, write_cards
     from ProtoSegBrainLib.predict import evidence_of
     from ProtoSegBrainLib.weights import load_model
 
+    page_file(options.out, overwrite=options.overwrite)
     network, card = load_model(options.model)
     evidence = evidence_of(network, card)
     with progress_bar("Looking for patches") as on_progress:
@@ -303,8 +305,10 @@ def prune(options: argparse.Namespace) -> Answer:
 
     if options.out.suffix != ".safetensors":
         raise ValueError(f"--out: expected a name ending in .safetensors, got {options.out}.")
-    if options.out.exists():
-        raise FileExistsError(f"{options.out} is there already; name a file that is not.")
+    check_folder(options.out.parent)
+    for path in (options.out, options.out.with_suffix(".json")):
+        if path.exists():
+            raise FileExistsError(f"{path} is there already; name a file that is not.")
     network, card = load_model(options.model)
     pruning.without_prototypes(network, options.disable)  # refuses what cannot be done before the work begins
     train_ids: list[str] = card.training.get("cases", [])
@@ -366,6 +370,7 @@ def _add_cache_flag(parser: argparse.ArgumentParser) -> None:
 def _cache_folder(given: Path | None) -> Iterator[Path]:
     """The folder given, which stays, or a temporary one."""
     if given is not None:
+        check_folder(given)
         yield given
         return
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows: the files may still be mapped

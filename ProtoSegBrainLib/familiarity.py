@@ -26,6 +26,8 @@ LEAST_CASES = 10
 MOST_MISSING = 0.5
 """Share of the brain in which a modality may be 0 (another field of view)."""
 MOST_REASONS = 3
+SAID_TOGETHER = ("noise", "asymmetry")
+"""Measures of one modality each; those of several go into one sentence."""
 REMARKABLE = 2.0
 """Standard deviations from which a single measure is named as a reason."""
 HARMLESS_LOW = ("distance",)
@@ -144,12 +146,12 @@ def assess(prediction: Prediction) -> dict[str, Any]:
 
 
 def judge(known: Familiarity, look: Mapping[str, float], likeness: Mapping[str, float]) -> dict[str, Any]:
-    """What ``assess`` returns, from the measures; an empty ``look`` (results of older versions) is not judged."""
+    """What ``assess`` returns, from the measures; an incomplete ``look`` (of older versions) is not judged."""
     missing = {name: share / MOST_MISSING for name, share in look.items() if name.startswith("missing")}
     scores = [*missing.values()]
     reasons = [_reason(name, look[name]) for name, score in missing.items() if score > 1]
     for normality, measured in ((known.look, look), (known.likeness, likeness)):
-        if normality is None or not measured:
+        if normality is None or not set(normality.measures) <= set(measured):
             continue
         scores.append(unusualness(normality, measured))
         if scores[-1] > 1 and not reasons:
@@ -230,8 +232,12 @@ def _reasons(normality: Normality, measured: Mapping[str, float]) -> list[str]:
         return [guess]
     z = _deviations(normality, measured)
     order = [i for i in np.argsort(-np.abs(z), kind="stable") if abs(z[i]) >= REMARKABLE]
-    named = [(normality.measures[i], bool(z[i] < 0)) for i in order]
-    reasons = [_reason(name, measured[name], is_low) for name, is_low in named]
+    alike: dict[tuple[str, bool], list[str]] = {}
+    for i in order:
+        name, is_low = normality.measures[i], bool(z[i] < 0)
+        kind = name.split(".")[0]
+        alike.setdefault((kind if kind in SAID_TOGETHER else name, is_low), []).append(name)
+    reasons = [_reason(_together(names), measured[names[0]], is_low) for (_, is_low), names in alike.items()]
     return reasons or ["its measures are each within what is usual, but not together"]
 
 
@@ -257,17 +263,24 @@ def _exchanged(look: Mapping[str, float], source: Mapping[str, str]) -> dict[str
     return result
 
 
+def _together(names: Sequence[str]) -> str:
+    """One name for a measure of several modalities, ``noise.t1n.t2w``."""
+    kind, *_ = names[0].split(".")
+    return names[0] if len(names) == 1 else ".".join([kind, *(m for m in MODALITIES if f"{kind}.{m}" in names)])
+
+
 def _reason(name: str, value: float, is_low: bool = False) -> str:
     """What is unlike about one measure, in words."""
     kind, *parts = name.split(".")
     modalities = listed([MODALITY_NAMES.get(part, part) for part in parts])
+    be, have = ("are", "have") if len(parts) > 1 else ("is", "has")
     where = "the predicted tumour" if parts[:1] == ["tumour"] else "the brain"
     size, question = ("small", "is a part cut off") if is_low else ("large", "was the skull removed")
     return {
         "brain_ml": f"the brain of {value:.0f} ml is {size} ({question}?)",
         "missing": f"{modalities} is empty in {value:.0%} of the brain",
-        "noise": f"{modalities} is unusually {'smooth' if is_low else 'noisy'}",
-        "asymmetry": f"{modalities} has an unusual contrast",
+        "noise": f"{modalities} {be} unusually {'smooth' if is_low else 'noisy'}",
+        "asymmetry": f"{modalities} {have} an unusual contrast",
         "correlation": f"{modalities} go together unusually",
         "tumour_share": f"hardly any tumour was found ({value:.1%} of the brain), unlike in all training cases",
         "tumour_certainty": f"the model is unsure of the tumour that it marked (mean probability {value:.2f})",

@@ -36,6 +36,7 @@ import numpy as np
 
 from ProtoSegBrainLib.case import decode_label, encode_label
 from ProtoSegBrainLib.evidence import Evidence
+from ProtoSegBrainLib.files import check_folder
 from ProtoSegBrainLib.labels import CLASSES, LABEL_CONVENTIONS, REGIONS
 from ProtoSegBrainLib.uncertainty import entropy
 from ProtoSegBrainLib.volume import Volume, read_volume, voxel_ml, write_volume
@@ -65,6 +66,8 @@ SUMMARY_KEYS = {
     "timings_s",
     "warnings",
 }
+VOLUMES = {name: (index,) for index, name in enumerate(CLASSES) if index} | REGIONS
+"""Classes of each volume in ``volumes_ml``."""
 FINDINGS = ("regions", "enhancing_diameters_mm", "location", "out_of_distribution", "prototypes")
 """The parts of ``Prediction.findings``; they stand beside the other keys of the JSON file."""
 
@@ -125,9 +128,8 @@ def prototype_affine(affine: np.ndarray, stride: int) -> np.ndarray:
 def volumes_ml(label: np.ndarray, affine: np.ndarray) -> dict[str, float]:
     """Volume in ml of each tumour class and region of a label map of class indices."""
     counts = [int(np.count_nonzero(label == index)) for index in range(len(CLASSES))]
-    members = {name: (index,) for index, name in enumerate(CLASSES) if index} | REGIONS
     return {
-        name: round(sum(counts[index] for index in indices) * voxel_ml(affine), 4) for name, indices in members.items()
+        name: round(sum(counts[index] for index in indices) * voxel_ml(affine), 4) for name, indices in VOLUMES.items()
     }
 
 
@@ -152,9 +154,7 @@ def output_files(
     out_dir = Path(out_dir)
     if not case_id or Path(case_id).name != case_id:
         raise ValueError(f"A case_id names the output files; expected a plain name, got {case_id!r}.")
-    nearest = next(place for place in (out_dir, *out_dir.absolute().parents) if place.exists())
-    if not nearest.is_dir():
-        raise FileExistsError(f"The output folder {out_dir} cannot be made: {nearest} is a file; name a folder.")
+    check_folder(out_dir)
     files = {kind: out_dir / f"{case_id}{ending}" for kind, ending in ENDINGS.items()}
     own = {Path(path).resolve() for path in inputs}.intersection(path.resolve() for path in files.values())
     if own:
@@ -223,7 +223,16 @@ def read_prediction(folder: str | Path, case_id: str | None = None) -> Predictio
         ValueError: Several results and no ``case_id``, or a file that is not ours.
     """
     path = _find_summary(Path(folder), case_id)
-    summary = _read_summary(path)
+    try:
+        prediction = _assembled(_read_summary(path), path)
+        _check_parts(prediction, path)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); segment the case again.") from error
+    return prediction
+
+
+def _assembled(summary: dict[str, Any], path: Path) -> Prediction:
+    """The result from what its JSON file says and from the images that it names."""
     names = {kind: path.parent / name for kind, name in summary["files"].items()}
     with ThreadPoolExecutor(3) as pool:
         seg, prob, sim = pool.map(read_volume, (names["seg"], names["prob"], names["sim"]))
@@ -245,6 +254,23 @@ def read_prediction(folder: str | Path, case_id: str | None = None) -> Predictio
         look=summary.get("look", {}),
         findings={name: summary[name] for name in FINDINGS if name in summary},
     )
+
+
+def _check_parts(prediction: Prediction, path: Path) -> None:
+    """Refuse files that do not belong together."""
+    evidence = prediction.evidence
+    classes, prototypes = len(CLASSES), len(evidence.prototype_class)
+    fits = {
+        "probabilities": prediction.probabilities.shape == (classes, *prediction.label.shape),
+        "similarities": len(prediction.similarities) == prototypes,
+        "weight": evidence.weight.shape == (classes, prototypes),
+        "bias": evidence.bias.shape == (classes,),
+        "prototype classes": set(evidence.prototype_class) <= set(CLASSES),
+        "volumes": set(prediction.volumes_ml) == set(VOLUMES),
+    }
+    odd = [name for name, is_fit in fits.items() if not is_fit]
+    if odd:
+        raise ValueError(f"{path} and its images do not belong together ({', '.join(odd)}); segment the case again.")
 
 
 def _read_disagreement(summary: dict[str, Any], files: dict[str, Path]) -> np.ndarray | None:
@@ -320,13 +346,18 @@ def _summary(prediction: Prediction, label_convention: str, files: dict[str, Pat
 
 
 def _find_summary(folder: Path, case_id: str | None) -> Path:
-    pattern = f"{case_id or '*'}{ENDINGS['prediction']}"
-    found = sorted(folder.glob(pattern)) if folder.is_dir() else []
-    if not found:
-        raise FileNotFoundError(f"There is no result {pattern} in {folder}.")
-    if len(found) > 1:
-        raise ValueError(f"{folder} holds results of {len(found)} cases ({found[0].name}, ...); name a case_id.")
-    return found[0]
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}; name the one in which segment wrote the result.")
+    ending = ENDINGS["prediction"]
+    results = {path.name.removesuffix(ending): path for path in sorted(folder.glob(f"*{ending}"))}
+    some = ", ".join((*list(results)[:3], *["..."] * (len(results) > 3)))
+    if not results:
+        raise FileNotFoundError(f"There is no result in {folder}: no file *{ending}.")
+    if case_id is None and len(results) > 1:
+        raise ValueError(f"{folder} holds results of {len(results)} cases, {some}; say which (--case-id).")
+    if case_id is not None and case_id not in results:
+        raise FileNotFoundError(f"There is no result of case {case_id} in {folder}, only of {some}.")
+    return results[case_id or next(iter(results))]
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
@@ -336,7 +367,9 @@ def _read_summary(path: Path) -> dict[str, Any]:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a prediction of ProtoSegBrain: {error}") from error
     if missing:
-        raise ValueError(f"{path} is not a prediction of ProtoSegBrain: it lacks {', '.join(sorted(missing))}.")
+        raise ValueError(
+            f"{path} lacks {', '.join(sorted(missing))}: not a result of this version of ProtoSegBrain; segment again."
+        )
     return summary
 
 

@@ -45,6 +45,8 @@ MOST_PROTOTYPES = 4
 GREY_PERCENTILES = (1, 99.5)
 ZOOM_MARGIN_MM = 20.0
 """Around the tumour, in the maps."""
+BRIGHTEST = {"Uncertainty": (1.0, "1 largest"), "Disagreement": (0.5, "0.5 or more")}
+"""End of a map's colours, and what the colour bar says there."""
 NONE = "–"
 MEANING = {
     "Interval": "in this share of scans like those the model was calibrated on, the true volume lies inside it.",
@@ -58,7 +60,7 @@ MEANING = {
     "Share": "how much of the evidence for a region comes from a prototype: weight times similarity, summed over it. "
     "Pure: share of the places most like it in training that are of its class.",
     "Uncertainty": "entropy of the four classes' probabilities; 0 certain, 1 all equally likely.",
-    "Disagreement": "between the results for the scan and its mirror image; 0 none.",
+    "Disagreement": "between the results for the scan and its mirror image; 0 none, 1 each sure of another class.",
 }
 
 
@@ -320,8 +322,9 @@ def _certainties(view: Slice, prediction: Prediction) -> dict[str, np.ndarray]:
 
 
 def _certainty_map(scene: _Scene, name: str, values: np.ndarray) -> str:
-    marks = '<span class="low">0 none</span><span class="high">1 largest</span>'
-    return _figure(_heat_picture(scene, values, (0, 1), name), f"{_bar(marks)}{name}")
+    most, words = BRIGHTEST[name]
+    marks = f'<span class="low">0 none</span><span class="high">{words}</span>'
+    return _figure(_heat_picture(scene, values, (0, most), name), f"{_bar(marks)}{name}")
 
 
 def _heat_picture(scene: _Scene, values: np.ndarray, limits: tuple[float, float], name: str) -> str:

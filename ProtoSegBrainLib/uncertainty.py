@@ -30,10 +30,11 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
 
 
 def disagreement(views: Sequence[np.ndarray]) -> np.ndarray:
-    """Jensen-Shannon divergence of the views' probabilities, 0 where they agree, 1 where each is sure of another class.
+    """Jensen-Shannon distance of the views' probabilities, 0 where they agree, 1 where each is sure of another class.
 
     JS = H(mean of the views) - mean of H(view), in units of its largest value: log of the number of views, or of
-    classes where these are fewer (Lin 1991, eq. 5.1). One view alone gives 0.
+    classes where these are fewer (Lin 1991, eq. 5.1). Its root is a distance (Endres and Schindelin 2003), which grows
+    in proportion to small differences. One view alone gives 0.
 
     Args:
         views: Each (K, ...) float32, probabilities on one grid.
@@ -47,4 +48,4 @@ def disagreement(views: Sequence[np.ndarray]) -> np.ndarray:
     divergence = entropy(mean) - sum(entropy(view) for view in views) / np.float32(len(views))
     classes = len(views[0])
     divergence *= np.float32(np.log(classes) / np.log(min(classes, len(views))))
-    return np.clip(divergence, 0, 1)
+    return np.sqrt(np.clip(divergence, 0, 1))

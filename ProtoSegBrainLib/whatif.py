@@ -24,7 +24,8 @@ def whatif(
 
     Exactly what ``predict`` would give with the changed last layer: same upsampling, temperatures and rules. The
     changed weights are in ``evidence`` of what is returned, so it explains itself like any other result, and a warning
-    says what was changed.
+    says what was changed. Volume intervals, expected Dice and calibration errors were measured on the model's own
+    results and do not hold for others: they are left out.
 
     Args:
         prediction: Of the network, or of another what-if.
@@ -36,7 +37,7 @@ def whatif(
     """
     started = time.perf_counter()
     factors = _factors(prediction.evidence, disabled, weights or {})
-    evidence = replace(prediction.evidence, weight=prediction.evidence.weight * factors)
+    evidence = _changed(prediction.evidence, factors)
     network_affine, shape = _network_grid(prediction)
     tumour = _tumour_probabilities(prediction.similarities, evidence, shape)
     brain = prediction.probabilities[0] < 1
@@ -68,6 +69,13 @@ def _factors(evidence: Evidence, disabled: Collection[int], weights: Mapping[int
             raise ValueError(f"Factor of prototype {index}: expected a number of at least 0, got {factor}.")
         factors[index] = factor
     return factors
+
+
+def _changed(evidence: Evidence, factors: np.ndarray) -> Evidence:
+    if (factors == 1).all():
+        return evidence
+    calibration = replace(evidence.calibration, reliability=())
+    return replace(evidence, weight=evidence.weight * factors, calibration=calibration)
 
 
 def _what_changed(evidence: Evidence, factors: np.ndarray) -> tuple[str, ...]:

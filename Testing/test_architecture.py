@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "metrics": {"labels"},
     "preprocess": {"labels", "case", "volume"},
     "uncertainty": set(),
-    "prediction": {"labels", "case", "evidence", "uncertainty", "volume"},
+    "prediction": {"labels", "case", "evidence", "files", "uncertainty", "volume"},
     "reliability": {"labels", "evidence", "metrics", "prediction", "uncertainty", "volume"},
     "familiarity": {"labels", "evidence", "prediction", "volume"},
     "evaluate": {"labels", "case", "files", "metrics", "prediction", "volume"},
@@ -75,12 +75,12 @@ MAY_IMPORT = {
     },
     "console": {"labels", "prediction"},
     "explanation_commands": {
-        *("labels", "cards", "case", "console", "dataset", "explain", "faithfulness", "findings", "flags", "model"),
-        *("portrait", "predict", "prediction", "pruning", "simulate", "training", "weights", "whatif"),
+        *("labels", "cards", "case", "console", "dataset", "explain", "faithfulness", "files", "findings", "flags"),
+        *("model", "portrait", "predict", "prediction", "pruning", "simulate", "training", "weights", "whatif"),
     },
     "commands": {
-        *("labels", "case", "console", "evaluate", "explanation_commands", "flags", "metrics", "model", "picture"),
-        *("predict", "prediction", "report", "simulate", "training", "weights"),
+        *("labels", "case", "console", "evaluate", "explanation_commands", "files", "flags", "metrics", "model"),
+        *("picture", "predict", "prediction", "report", "simulate", "training", "weights"),
     },
     "cli": {"commands", "console"},
 }

@@ -11,6 +11,8 @@ from scipy import ndimage
 
 from benchmarks.four_grids import dice_of_four_grids, region_dice
 from ProtoSegBrainLib.case import Case, read_case
+from ProtoSegBrainLib.evidence import QUANTILES
+from ProtoSegBrainLib.explain import explain_voxel
 from ProtoSegBrainLib.predict import predict
 from ProtoSegBrainLib.prediction import Prediction
 from ProtoSegBrainLib.simulate import simulate_case
@@ -41,8 +43,34 @@ def test_weights_are_small_and_know_their_origin() -> None:
 
 def test_no_image_is_in_the_card() -> None:
     """A card names a case and a place; it holds no list long enough to be a patch."""
+
+    def longest(value: object) -> int:
+        if isinstance(value, dict):
+            return max(map(longest, value.values()), default=0)
+        return max(len(value), *map(longest, value)) if isinstance(value, list) and value else 0
+
     content = json.loads(BUNDLED.with_suffix(".json").read_text())
-    assert all(len(json.dumps(prototype)) < 500 for prototype in content["prototypes"])
+    assert longest(content["prototypes"]) == QUANTILES  # its scale: one number per per cent
+    assert BUNDLED.with_suffix(".json").stat().st_size < 200_000
+
+
+def test_what_is_said_of_a_result_is_known() -> None:
+    """Percentiles, intervals, expected Dice, limits of what is familiar: nothing is left at "not known"."""
+    _, card = load_model()
+    calibration = card.calibration
+    assert all(len(prototype.similarity_quantiles) == QUANTILES for prototype in card.prototypes)
+    assert len(set(calibration.temperature)) > 1
+    assert {known.region for known in calibration.reliability} == {"WT", "TC", "ET"}
+    assert calibration.familiarity is not None
+
+
+def test_a_decision_is_the_sum_of_what_prototypes_add(its_prediction: Prediction) -> None:
+    i, j, k = np.argwhere(its_prediction.label == 3)[100]
+    explanation = explain_voxel(its_prediction, (int(i), int(j), int(k)))
+    for name, logit in explanation.logits.items():
+        parts = [c.contribution for c in explanation.contributions if c.class_name == name]
+        assert logit == pytest.approx(explanation.bias[name] + sum(parts), abs=1e-5)
+    assert all(c.percentile is not None for c in explanation.contributions)
 
 
 def test_simulated_tumour_is_found(a_simulated_case: Case, its_prediction: Prediction) -> None:

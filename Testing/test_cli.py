@@ -391,6 +391,30 @@ def test_a_whatif_that_cannot_be_done_is_told(run, result, tmp_path, flags, said
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("simulate",),
+        ("demo",),
+        ("cards", "--simulated"),
+        ("prune", "--disable", "1", "--data", "nowhere"),
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_a_file_where_the_folder_should_be_is_refused_at_once(flags, run, tmp_path):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "a.safetensors" if flags[0] == "prune" else tmp_path / "file"
+    code, answer = run(*flags, "--out", out)
+    assert code == 2
+    assert answer["error"].endswith("file is a file; name a folder.")
+
+
+def test_cards_that_are_there_are_refused_before_the_work(run, projected, tmp_path, monkeypatch):
+    (tmp_path / "cards.html").touch()
+    monkeypatch.setattr(simulate, "simulate_case", lambda *_, **__: pytest.fail("worked in vain"))
+    assert run("cards", "--out", tmp_path, "--model", projected, "--simulated")[0] == 2
+
+
 def test_prune_writes_a_smaller_model(run, data, tmp_path):
     config = replace(TINY, prototypes_per_class=(2, 1, 1, 1))
     path, smaller = tmp_path / "model.safetensors", tmp_path / "smaller.safetensors"
@@ -407,6 +431,7 @@ def test_prune_writes_a_smaller_model(run, data, tmp_path):
     assert card.training["pruning"][0]["last_layer_fitted_on"] == ["simulated_1"]
     assert "is there already" in run(*flags, "--disable", "0", *folds)[1]["error"]
     smaller.unlink()
+    smaller.with_suffix(".json").unlink()
     assert "every prototype of ET" in run(*flags, "--disable", "4", *folds)[1]["error"]
     assert "lists no training cases" in run(*flags, "--disable", "0")[1]["error"]
     assert not smaller.exists()

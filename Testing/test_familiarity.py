@@ -140,6 +140,12 @@ def with_skull(images: np.ndarray) -> np.ndarray:
     return np.where(rim, np.random.default_rng(0).normal(2, 1, wide.shape), wide).astype(np.float32)
 
 
+def test_several_modalities_that_are_noisy_are_one_reason(looks: list[dict[str, float]]) -> None:
+    known = fit_familiarity(looks, some_likenesses(12))
+    sentence = judge(known, look_of(noisy(images_of(20))), LIKENESS)["sentence"]
+    assert "T1, T1ce, T2 and FLAIR are unusually noisy" in sentence
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

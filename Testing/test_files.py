@@ -1,4 +1,4 @@
-"""A file is whole or as it was."""
+"""A file is whole or as it was; a folder that cannot be made is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ProtoSegBrainLib.files import write_whole
+from ProtoSegBrainLib.files import check_folder, write_whole
 
 
 def test_text_and_bytes_replace_what_is_there(tmp_path: Path) -> None:
@@ -32,3 +32,12 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypa
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_or_lies_below_a_file_is_refused(tmp_path: Path) -> None:
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "folder")
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(FileExistsError, match="is a file"):
+            check_folder(folder)

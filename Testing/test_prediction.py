@@ -101,7 +101,8 @@ def test_the_look_of_the_images_comes_back(a_prediction: Prediction, tmp_path: P
 
 
 def test_one_prototype_keeps_its_axis(a_prediction: Prediction, tmp_path: Path) -> None:
-    write_prediction(replace(a_prediction, similarities=a_prediction.similarities[:1]), tmp_path)
+    one = replace(a_prediction, similarities=a_prediction.similarities[:1], evidence=evidence_for(["ET"]))
+    write_prediction(one, tmp_path)
     assert read_prediction(tmp_path).similarities.shape == (1, 3, 3, 2)
 
 
@@ -160,9 +161,38 @@ def test_bad_requests_are_refused(a_prediction: Prediction, tmp_path: Path) -> N
         output_files("../x", tmp_path)
     with pytest.raises(FileNotFoundError, match="no result"):
         read_prediction(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        read_prediction(tmp_path / "nowhere")
     (tmp_path / "x_prediction.json").write_text('{"case_id": "x"}')
     with pytest.raises(ValueError, match="lacks"):
         read_prediction(tmp_path)
     (tmp_path / "x_prediction.json").write_text("{")
     with pytest.raises(ValueError, match="not a prediction"):
         read_prediction(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["label_coding", "files", "volumes_ml", "evidence"])
+@pytest.mark.parametrize("value", [None, {}, [1]])
+def test_a_damaged_summary_is_bad_input(a_prediction: Prediction, tmp_path: Path, key: str, value: object) -> None:
+    path = write_prediction(a_prediction, tmp_path)["prediction"]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(ValueError, match=r"simulated_7_prediction\.json"):
+        read_prediction(tmp_path)
+
+
+def test_images_of_another_result_are_refused(a_prediction: Prediction, tmp_path: Path) -> None:
+    files = write_prediction(a_prediction, tmp_path / "a")
+    other = replace(a_prediction, similarities=a_prediction.similarities[:4])
+    write_prediction(other, tmp_path / "b")["sim"].replace(files["sim"])
+    with pytest.raises(ValueError, match=r"do not belong together \(similarities\)"):
+        read_prediction(tmp_path / "a")
+
+
+def test_one_of_several_results_is_named_by_its_case(a_prediction: Prediction, tmp_path: Path) -> None:
+    for case_id in ("scan_1", "scan_2", "scan_[12]"):
+        write_prediction(replace(a_prediction, case_id=case_id), tmp_path)
+    with pytest.raises(ValueError, match=r"3 cases, scan_1, scan_2, scan_\[12\]; say which"):
+        read_prediction(tmp_path)
+    assert read_prediction(tmp_path, "scan_[12]").case_id == "scan_[12]"
+    with pytest.raises(FileNotFoundError, match="of case scan_3"):
+        read_prediction(tmp_path, "scan_3")

@@ -89,7 +89,9 @@ def test_three_planes_of_three_modalities_and_four_maps(case, prediction, tmp_pa
 
 def test_a_map_of_disagreement_is_shown_where_there_is_one(case, prediction, tmp_path):
     apart = replace(prediction, disagreement=np.zeros(prediction.label.shape, np.float32))
-    assert page(case, apart, tmp_path).count('class="heat"') == 5
+    shown = page(case, apart, tmp_path)
+    assert shown.count('class="heat"') == 5
+    assert "0.5 or more" in shown
 
 
 def test_a_case_without_tumour_has_a_report(case, prediction, tmp_path):

@@ -11,11 +11,12 @@ import torch
 from by_hand import evidence_for, prediction_for
 
 from ProtoSegBrainLib.case import Case, read_case
-from ProtoSegBrainLib.evidence import Calibration
+from ProtoSegBrainLib.evidence import Calibration, RegionReliability
 from ProtoSegBrainLib.explain import explain_voxel
 from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
 from ProtoSegBrainLib.predict import PredictConfig, predict
 from ProtoSegBrainLib.prediction import Prediction, read_prediction, write_prediction
+from ProtoSegBrainLib.reliability import assess_region
 from ProtoSegBrainLib.weights import ModelCard, load_model
 from ProtoSegBrainLib.whatif import whatif
 
@@ -123,6 +124,17 @@ def test_nothing_changed_needs_no_sentence_and_changes_add_up() -> None:
     twice = whatif(whatif(prediction, weights={2: 0.5}), weights={2: 0.5}, disabled=[1])
     assert twice.evidence.weight[3, 2] == pytest.approx(0.5)
     assert len(twice.warnings) == 2
+
+
+def test_what_was_measured_on_the_models_own_results_is_not_said_of_others() -> None:
+    known = Calibration((1.2,) * 4, reliability=(RegionReliability("WT", 20, 0.01, 0.3, 0.9, 0.9),))
+    prediction = ball_of_enhancement()
+    prediction = replace(prediction, evidence=replace(prediction.evidence, calibration=known))
+    assert whatif(prediction, weights={0: 1.0}).evidence.calibration == prediction.evidence.calibration
+    changed = whatif(prediction, [0])
+    assert changed.evidence.calibration.temperature == prediction.evidence.calibration.temperature
+    assert assess_region(prediction, "WT")["ece"] == 0.01
+    assert assess_region(changed, "WT")["ece"] is None
 
 
 def test_the_minimum_of_enhancement_holds_and_its_sentence_is_renewed() -> None:
