@@ -30,8 +30,9 @@ def prune(
 ) -> tuple[ProtoSegNet, ModelCard]:
     """A model without some prototypes, its last layer fitted again; the given one is left as it is.
 
-    The other prototypes, and all before them in the network, do not change, so neither do their similarities. The
-    calibration is kept, although it was fitted with the old last layer, and the card says so.
+    The other prototypes, and all before them in the network, do not change, so neither do their similarities.
+    Temperatures and minimum volumes are kept, although they were fitted with the old last layer, and the card says so;
+    intervals and expected Dice are left out, because they were never measured for this model.
 
     Args:
         network: As ``load_model`` gives it.
@@ -55,7 +56,7 @@ def prune(
         "from": {"name": card.name, "identity": card.identity},
         "removed": [_origin(network, card, index) for index in sorted(set(removed))],
         "last_layer_fitted_on": [case.case_id for case in cases],
-        "calibration": "kept from the model before pruning, not fitted again",
+        "calibration": "temperatures and minimum volumes kept, not fitted again; reliability left out, not measured",
     }
     new_card = replace(
         card,
@@ -63,6 +64,7 @@ def prune(
         model=pruned.config,
         # Their shares were of the old last layer.
         prototypes=tuple(replace(p, index=index, explained_share=None) for index, p in enumerate(kept)),
+        calibration=replace(card.calibration, reliability=()),
         training={**card.training, "pruning": [*card.training.get("pruning", []), record]},
         metrics={"refit_loss": losses[-1], "before_pruning": card.metrics},
         identity="",

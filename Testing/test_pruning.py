@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ import torch
 from synthetic import TINY, training_case
 
 from ProtoSegBrainLib.dataset import whole_window
-from ProtoSegBrainLib.evidence import Calibration, Prototype
+from ProtoSegBrainLib.evidence import Calibration, Prototype, RegionReliability
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.model import ProtoSegNet
 from ProtoSegBrainLib.pruning import prune, without_prototypes
 from ProtoSegBrainLib.weights import ModelCard, load_model, save_model
+
+KNOWN = RegionReliability("ET", 20, 0.01, 0.5, 0.9, 0.9)
 
 
 @pytest.fixture
@@ -24,7 +27,9 @@ def a_model() -> tuple[ProtoSegNet, ModelCard]:
         Prototype(index, CLASSES[index // 2], f"case_{index}", (index, 0, 0), 2.0, {"t1c": 1.0}, 0.0)
         for index in range(8)
     )
-    card = ModelCard("tiny", TINY, records, Calibration((1, 2, 1, 1)), metrics={"dice": 0.5}, identity="abc")
+    card = ModelCard(
+        "tiny", TINY, records, Calibration((1, 2, 1, 1), reliability=(KNOWN,)), metrics={"dice": 0.5}, identity="abc"
+    )
     return ProtoSegNet(TINY).eval(), card
 
 
@@ -54,7 +59,7 @@ def test_network_and_card_agree_and_can_be_stored(a_model: tuple[ProtoSegNet, Mo
     assert [p.case_id for p in read.prototypes] == ["case_0", "case_1", "case_3", "case_4", "case_5", "case_6"]
     assert [p.index for p in read.prototypes] == list(range(6))
     assert [CLASSES[index] for index in loaded.prototype_class] == [p.class_name for p in read.prototypes]
-    assert read.calibration == card.calibration
+    assert read.calibration == replace(card.calibration, reliability=())
     (record,) = read.training["pruning"]
     assert record["from"] == {"name": "tiny", "identity": "abc"}
     assert [entry["index"] for entry in record["removed"]] == [2, 7]
