@@ -215,8 +215,13 @@ def calibrated(logits: Tensor, temperature: tuple[float, ...]) -> Tensor:
     """Softmax of (K, ...) logits divided by the temperature of the class that leads: the label stays what it was."""
     if len(set(temperature)) == 1:
         return (logits / temperature[0]).softmax(dim=0)
-    divisor = torch.tensor(temperature, device=logits.device)[logits.argmax(dim=0)]
-    return (logits / divisor).softmax(dim=0)
+    # As argmax, which takes longer over few classes than the whole network.
+    largest = logits[0].clone()
+    slope = torch.full_like(largest, 1 / temperature[0])
+    for values, divisor in zip(logits[1:], temperature[1:], strict=True):
+        slope.masked_fill_(values > largest, 1 / divisor)
+        torch.maximum(largest, values, out=largest)
+    return (logits * slope).softmax(dim=0)
 
 
 def _identity(network: ProtoSegNet, card: ModelCard) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from ProtoSegBrainLib.volume import Volume, canonical
 
 SHOWN = {"WT": ("t2f", "ED"), "TC": ("t2w", "NCR"), "ET": ("t1c", "ET")}
 """Modality that shows a region best, and the class whose colour its outline has."""
-MOST_PROTOTYPES = 4
+MOST_PROTOTYPES = 3
 """Listed per region; the others are counted."""
 GREY_PERCENTILES = (1, 99.5)
 ZOOM_MARGIN_MM = 20.0
