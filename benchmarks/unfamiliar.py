@@ -25,7 +25,11 @@ from ProtoSegBrainLib.simulate import SimulationConfig, simulate_case
 from ProtoSegBrainLib.training import read_split
 from ProtoSegBrainLib.weights import load_model
 
-SHUFFLES = {"T2 and FLAIR exchanged": (0, 1, 3, 2), "T1 and T1ce exchanged": (1, 0, 2, 3), "all four shuffled": (2, 3, 0, 1)}
+SHUFFLES = {
+    "T2 and FLAIR exchanged": (0, 1, 3, 2),
+    "T1 and T1ce exchanged": (1, 0, 2, 3),
+    "all four shuffled": (2, 3, 0, 1),
+}
 SKULL_MM, SCALP_MM = 5.0, 12.0
 
 
