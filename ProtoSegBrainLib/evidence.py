@@ -156,17 +156,19 @@ class Familiarity:
         look: Of their intensities.
         likeness: Of their distances to the prototypes.
         n: Number of cases that this was learned from.
+        least_certainty: Mean probability of tumour in the predicted tumour that nine of ten of those cases exceed.
     """
 
     look: Normality | None = None
     likeness: Normality | None = None
     n: int = 0
+    least_certainty: float | None = None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Familiarity:
         """From what ``asdict`` and JSON made of it."""
         look, likeness = (content[name] and Normality.from_dict(content[name]) for name in ("look", "likeness"))
-        return cls(look, likeness, content["n"])
+        return cls(look, likeness, content["n"], content.get("least_certainty"))
 
 
 @dataclass(frozen=True)

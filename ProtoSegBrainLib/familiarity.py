@@ -22,6 +22,8 @@ FALSE_ALARMS = 0.02
 """Share of scans like the training data that may lie beyond the limit of their look, and again of their likeness."""
 SHRINKAGE = 0.2
 """Of the correlations between measures towards 0: there are about as many measures as cases."""
+UNCERTAIN = 0.1
+"""Share of those scans whose tumour is marked with less certainty than the limit: a healthy brain looks like them."""
 LEAST_CASES = 10
 MOST_MISSING = 0.5
 """Share of the brain in which a modality may be 0 (another field of view)."""
@@ -101,7 +103,8 @@ def fit_familiarity(looks: Sequence[Mapping[str, float]], likenesses: Sequence[M
     if len(looks) < LEAST_CASES:
         return Familiarity(n=len(looks))
     kept = [{name: value for name, value in look.items() if not name.startswith("missing")} for look in looks]
-    return Familiarity(fit_normality(kept), fit_normality(likenesses), len(looks))
+    least = float(np.quantile([likeness["tumour_certainty"] for likeness in likenesses], UNCERTAIN))
+    return Familiarity(fit_normality(kept), fit_normality(likenesses), len(looks), round(least, 4))
 
 
 def fit_normality(cases: Sequence[Mapping[str, float]]) -> Normality:
@@ -156,6 +159,11 @@ def judge(known: Familiarity, look: Mapping[str, float], likeness: Mapping[str, 
         scores.append(unusualness(normality, measured))
         if scores[-1] > 1 and not reasons:
             reasons = _reasons(normality, measured)
+    if known.least_certainty is not None:
+        certainty = likeness["tumour_certainty"]
+        scores.append((1 - certainty) / max(1 - known.least_certainty, LEAST_DEVIATION))
+        if scores[-1] > 1 and not reasons:
+            reasons = [_reason("tumour_certainty", certainty)]
     score = max(scores, default=0.0)
     if score <= 1:
         sentence = f"This scan is like those that the model learned from (held against {known.n} of them)."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -172,6 +172,19 @@ def test_a_brain_without_tumour_and_voxels_unlike_all_prototypes_are_flagged(loo
     healthy = LIKENESS | {"tumour_share": 0.0, "distance.tumour.50": 0.0, "tumour_certainty": 1.0}
     assert "hardly any tumour was found" in judge(known, looks[0], healthy)["sentence"]
     assert "brain is less like the prototypes" in judge(known, {}, LIKENESS | {"distance.brain.50": 0.5})["sentence"]
+
+
+def test_a_tumour_marked_with_less_certainty_than_nine_of_ten_is_flagged() -> None:
+    """A tenth of .70, .71, ... .80 is .71; (1 - .65) / (1 - .71) = 1.207."""
+    likenesses = [case | {"tumour_certainty": 0.7 + 0.01 * n} for n, case in enumerate(some_likenesses(11))]
+    known = fit_familiarity([{"brain_ml": 1400.0 + n} for n in range(11)], likenesses)
+    assert known.least_certainty == pytest.approx(0.71)
+    only_certainty = replace(known, look=None, likeness=None)
+    unsure = judge(only_certainty, {}, LIKENESS | {"tumour_certainty": 0.65})
+    assert unsure["score"] == pytest.approx(1.207, abs=1e-3)
+    assert "unsure of the tumour that it marked (mean probability 0.65)" in unsure["sentence"]
+    assert not judge(only_certainty, {}, LIKENESS | {"tumour_certainty": 0.72})["flag"]
+    assert Familiarity.from_dict(asdict(known)) == known
 
 
 def test_assess_reads_the_prediction() -> None:
