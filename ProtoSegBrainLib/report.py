@@ -50,8 +50,8 @@ BRIGHTEST = {"Uncertainty": (1.0, "1 largest"), "Disagreement": (0.5, "0.5 or mo
 NONE = "–"
 MEANING = {
     "Interval": "in this share of scans like those the model was calibrated on, the true volume lies inside it.",
-    "Expected Dice": "the overlap with an expert's outline to be expected for this result; 1 is perfect, two "
-    "experts reach .85 for the whole tumour, .75 for core and enhancing tumour (Menze et al. 2015).",
+    "Expected Dice": "the overlap with an expert's outline to be expected for this result; 1 is perfect, "
+    "experts reach .74 to .85 among themselves, by region (Menze et al. 2015).",
     "Foci": "separate parts of at least 0.1 ml.",
     "Diameters": "the longest line across the enhancing tumour in one axial slice and the longest at right angles to "
     "it, between outer edges (RANO); measurable from 10 mm on in both. Drawn on the axial T1ce slice.",

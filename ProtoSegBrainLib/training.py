@@ -484,9 +484,9 @@ class Trainer:
         name = self.config.name or f"protosegbrain-fold-{data['fold']}"
         card = ModelCard(name, self.config.model, prototypes, training=training, metrics=summary)
         save_model(self.out / "model.safetensors", network, card)
+        _write_json(self.out / "summary.json", summary)
         portraits = portray(network, self.cases, prototypes, self.on_progress)
         describe_prototypes(self.out / "model.safetensors", portraits)
-        _write_json(self.out / "summary.json", summary)
         self._close_logbook()
         return summary
 
