@@ -1,7 +1,8 @@
 """One patient study: four modalities on one grid, and the expert's label where there is one.
 
 ``read_case`` takes a folder with BraTS names or a 4-D file of the Medical Segmentation Decathlon, ``read_case_files``
-four files by role, ``case_from_kji`` arrays of 3D Slicer. All end in the same checks and the same ``Case``.
+four files by role, ``case_from_volumes`` images in memory, ``case_from_kji`` arrays of 3D Slicer. All end in the same
+checks and the same ``Case``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,11 @@ class Case:
     warnings: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     originals: tuple[Volume, ...] = ()
+
+    @cached_property
+    def brain(self) -> np.ndarray:
+        """(X, Y, Z) bool: where any of the four images is not zero."""
+        return np.asarray(self.images.any(axis=0))
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,23 @@ def case_from_kji(
         if missing:
             raise ValueError(f"Case {case_id}: {name} lacks {', '.join(missing)}; it has {', '.join(given) or 'none'}.")
     volumes = {role: Volume(np.asarray(arrays[role]).T, ijk_to_ras[role]) for role in wanted}
+    return case_from_volumes(volumes, case_id, label)
+
+
+def case_from_volumes(volumes: Mapping[str, Volume], case_id: str, label: str | None = None) -> Case:
+    """A case from images in memory, on one grid or on four grids of the same space; no file is named.
+
+    Args:
+        volumes: By role; the four of ``MODALITIES``.
+        case_id: Names the outputs.
+        label: Key of a label map among ``volumes``, if there is one.
+
+    Raises:
+        ValueError: As in ``read_case_files``; the message says FLAIR, T1, T1ce or T2.
+    """
+    missing = [role for role in MODALITIES if role not in volumes]
+    if missing:
+        raise ValueError(f"Case {case_id}: {_names(missing)} not given; all four modalities are needed.")
     for role in MODALITIES:
         _check_image(volumes[role], MODALITY_NAMES[role])
     label_map = _Label(volumes[label], label) if label else None
@@ -184,7 +208,7 @@ def list_cases(data_folder: str | os.PathLike[str]) -> list[tuple[str, Path]]:
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
     if (folder / "imagesTr").is_dir():
-        cases = [(_stem(file), file) for file in _image_files(folder / "imagesTr")]
+        cases = [(_stem(file.name), file) for file in _image_files(folder / "imagesTr")]
     else:
         cases = []
         for candidate in [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())]:
@@ -251,6 +275,11 @@ def _convention(name: str) -> dict[int, int]:
     return LABEL_CONVENTIONS[name]
 
 
+def role_of_name(name: str) -> str | None:
+    """The role (``label`` among them) that a name gives: of a file, of an image in memory, of a DICOM series."""
+    return _role(name)[0]
+
+
 # --- files and their names ---
 
 
@@ -261,14 +290,14 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.name.lower().endswith(SUFFIXES) and not f.name.startswith(hidden))
 
 
-def _stem(path: Path) -> str:
-    suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
-    return path.name[: len(path.name) - len(suffix)]
+def _stem(name: str) -> str:
+    suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
 
 
-def _role(path: Path) -> tuple[str | None, str]:
+def _role(name: str) -> tuple[str | None, str]:
     """The role that a file name's last telling token gives, and what stands before that token."""
-    stem = _stem(path)
+    stem = _stem(name)
     matches = list(re.finditer(r"[a-z0-9]+", stem.lower()))
     tokens = [match.group() for match in matches]
     at = next((n for n in reversed(range(len(tokens))) if tokens[n] in _ROLE_OF_TOKEN), None)
@@ -286,7 +315,7 @@ def _files_by_role(folder: Path) -> tuple[dict[str, Path], list[Path]]:
     found: dict[str, Path] = {}
     others = []
     for file in _image_files(folder):
-        role, _ = _role(file)
+        role, _ = _role(file.name)
         if role is None:
             others.append(file)
         elif role in found:
@@ -299,7 +328,7 @@ def _files_by_role(folder: Path) -> tuple[dict[str, Path], list[Path]]:
 
 def _case_id(folder: Path, files: Iterable[Path]) -> str:
     """What the images' names share before the modality, or else the folder's name; the label's name has no say."""
-    prefixes = {_role(file)[1] for file in files}
+    prefixes = {_role(file.name)[1] for file in files}
     prefix = prefixes.pop() if len(prefixes) == 1 else ""
     return prefix or folder.resolve().name
 
@@ -371,7 +400,7 @@ def _read_decathlon(path: Path, label: Path | None) -> Case:
     if label is not None:
         files["label"] = str(label)
     label_map = None if label is None else _Label(_read_3d(label), str(label), "msd")
-    return _assemble({role: channels[role] for role in MODALITIES}, names, _stem(path), label_map, files)
+    return _assemble({role: channels[role] for role in MODALITIES}, names, _stem(path.name), label_map, files)
 
 
 # --- one grid ---
@@ -381,7 +410,7 @@ def _assemble(
     volumes: dict[str, Volume], names: dict[str, str], case_id: str, label: _Label | None, files: dict[str, str]
 ) -> Case:
     """Put four checked images and a label on the reference grid."""
-    reference_role = _reference_role(volumes)
+    reference_role = choose_reference(volumes)
     reference = volumes[reference_role]
     warnings = _skull_warning(volumes)
     for role, volume in volumes.items():
@@ -404,7 +433,8 @@ def _assemble(
     return Case(case_id, images, reference.affine, classes, convention, tuple(warnings), files, originals)
 
 
-def _reference_role(volumes: dict[str, Volume]) -> str:
+def choose_reference(volumes: Mapping[str, Volume]) -> str:
+    """The role whose image has the smallest voxels: the case will be on its grid."""
     # Rounded: equal voxel sizes differ in the last digits of their affines.
     return min(REFERENCE_ORDER, key=lambda role: round(float(np.prod(volumes[role].spacing_mm)), 3))
 

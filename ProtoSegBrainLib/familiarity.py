@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -58,15 +59,19 @@ def look_of(images: np.ndarray) -> dict[str, float]:
     inside = (coarse != 0).any(axis=0)
     values = coarse[:, inside]
     look = {"brain_ml": float(np.count_nonzero(inside)) * 8 / 1000}
-    for name, image, whole in zip(MODALITIES, values, images, strict=True):
-        own = image[image != 0]
-        look[f"missing.{name}"] = 1 - own.size / max(image.size, 1)
-        look[f"noise.{name}"] = _noise(whole)
-        look[f"asymmetry.{name}"] = _asymmetry(own)
+    with ThreadPoolExecutor(len(MODALITIES)) as pool:
+        for own in pool.map(_look_of_modality, MODALITIES, values, images):
+            look |= own
     related = _correlations(values)
     for (i, first), (j, second) in itertools.combinations(enumerate(MODALITIES), 2):
         look[f"correlation.{first}.{second}"] = float(related[i, j])
     return look
+
+
+def _look_of_modality(name: str, values: np.ndarray, image: np.ndarray) -> dict[str, float]:
+    own = values[values != 0]
+    missing = 1 - own.size / max(values.size, 1)
+    return {f"missing.{name}": missing, f"noise.{name}": _noise(image), f"asymmetry.{name}": _asymmetry(own)}
 
 
 def likeness_of(distance: Volume, label: Volume, background: Volume) -> dict[str, float]:

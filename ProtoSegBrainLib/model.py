@@ -10,6 +10,7 @@ prototype grid. Trilinear weights sum to one, so upsampling the logits equals cl
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -208,10 +209,8 @@ class Stem(nn.Module):
 
 def _space_to_depth(x: Tensor, s: int) -> Tensor:
     """(B, C, X, Y, Z) -> (B, s*s*s*C, X/s, Y/s, Z/s), channels last in memory."""
-    batch, channels, *size = x.shape
-    nx, ny, nz = (n // s for n in size)
-    x = x.reshape(batch, channels, nx, s, ny, s, nz, s).permute(0, 2, 4, 6, 3, 5, 7, 1)
-    return x.reshape(batch, nx, ny, nz, -1).movedim(-1, 1)
+    parts = [x[..., i::s, j::s, k::s].movedim(1, -1) for i, j, k in itertools.product(range(s), repeat=3)]
+    return torch.cat(parts, dim=-1).movedim(-1, 1)
 
 
 class Backbone(nn.Module):
@@ -407,8 +406,11 @@ class ProtoSegNet(nn.Module):
 
     def forward(self, x: Tensor) -> NetworkOutput:
         """(B, 4, X, Y, Z) z-scored images -> outputs on the prototype grid."""
-        features = self.features(x)
-        with torch.autocast(x.device.type, enabled=False):
+        return self.compare(self.features(x))
+
+    def compare(self, features: Tensor) -> NetworkOutput:
+        """The embedding (B, C, x, y, z), or for prototypes of one voxel any part of it -> the outputs there."""
+        with torch.autocast(features.device.type, enabled=False):
             similarities, distances = self.prototype_layer(features)
             return NetworkOutput(self.last_layer(similarities), similarities, distances)
 
@@ -418,9 +420,13 @@ class ProtoSegNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The embedding before it is brought to unit length, float32."""
+        return self.embedding(self.decoded(x)).float()
+
+    def decoded(self, x: Tensor) -> Tensor:
+        """What the embedding is made of, voxel by voxel: (B, 4, X, Y, Z) -> (B, D, x, y, z)."""
         self._check_size(x)
         levels = self.backbone(x)
-        return self.embedding(self.decoder(self.aspp(levels[-1]), levels)).float()
+        return self.decoder(self.aspp(levels[-1]), levels)
 
     def _check_size(self, x: Tensor) -> None:
         if x.ndim != 5 or x.shape[1] != len(MODALITIES) or any(n % self.size_multiple for n in x.shape[2:]):

@@ -16,15 +16,25 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ProtoSegBrainLib.case import Case
 from ProtoSegBrainLib.decision import decide
 from ProtoSegBrainLib.evidence import Evidence
 from ProtoSegBrainLib.familiarity import look_of
 from ProtoSegBrainLib.findings import findings
-from ProtoSegBrainLib.inference import Attempt, Device, Precision, is_out_of_memory, mean_of, plan, run_views
+from ProtoSegBrainLib.inference import (
+    SLICES_AT_ONCE,
+    Attempt,
+    Device,
+    Precision,
+    is_out_of_memory,
+    mean_of,
+    plan,
+    run_views,
+)
 from ProtoSegBrainLib.labels import CLASSES
-from ProtoSegBrainLib.model import ProtoSegNet, fuse_for_inference, upsample
+from ProtoSegBrainLib.model import ProtoSegNet, fuse_for_inference
 from ProtoSegBrainLib.prediction import Prediction, prototype_affine, volumes_ml
 from ProtoSegBrainLib.preprocess import NetworkInput, prepare, to_reference
 from ProtoSegBrainLib.uncertainty import disagreement
@@ -112,7 +122,7 @@ def _on_case(
     case: Case, network_input: NetworkInput, output: _Output, network: ProtoSegNet, card: ModelCard
 ) -> Prediction:
     """The decision on the case's grid; findings, device and timings are still to come."""
-    brain = np.asarray(case.images.any(axis=0))
+    brain = case.brain
     label, probabilities, sentences = decide(output.tumour, network_input.affine, brain, case.affine, card.calibration)
     return Prediction(
         case_id=case.case_id,
@@ -188,18 +198,15 @@ def _run(
     fused = fuse_for_inference(network).to(attempt.device)
     images = torch.from_numpy(network_input.images).to(attempt.device)
     views = run_views(fused, images, attempt.precision, tile=attempt.tile, tta=tta)
-    z, y, x = reversed(images.shape[1:])
+    x, y, z = images.shape[1:]
 
     def probabilities(logits: Tensor) -> Tensor:
         """From here on z, y, x: the order of the files, see ``decision.on_reference``."""
-        logits = logits.permute(0, 3, 2, 1)[None].contiguous()
-        whole = upsample(logits, [n * network.prototype_stride for n in logits.shape[2:]])[0][:, :z, :y, :x]
-        return calibrated(whole, temperature)
+        return _fine_probabilities(logits.permute(0, 3, 2, 1), (z, y, x), network.prototype_stride, temperature)
 
     tumour = probabilities(mean_of([logits for _, logits in views]))[1:]
     apart = disagreement([probabilities(logits).cpu().numpy() for _, logits in views]) if tta else None
-    # Channels leave the innermost place first: two passes along memory cost less than one across it.
-    similarities = mean_of([view for view, _ in views]).contiguous().permute(0, 3, 2, 1).contiguous()
+    similarities = mean_of([view for view, _ in views]).permute(0, 3, 2, 1).contiguous()
     return _Output(_from_zyx(similarities), _from_zyx(tumour), None if apart is None else apart.transpose())
 
 
@@ -209,6 +216,28 @@ def _disagreement(output: _Output, network_input: NetworkInput, brain: np.ndarra
         return None
     disagreement_on_reference: np.ndarray = to_reference(output.disagreement, network_input, order=1) * brain
     return disagreement_on_reference
+
+
+def _fine_probabilities(
+    logits: Tensor, size: tuple[int, int, int], stride: int, temperature: tuple[float, ...]
+) -> Tensor:
+    """(K, z, y, x) on the prototype grid -> calibrated probabilities (K, *size) on the network's.
+
+    As ``upsample`` and ``calibrated``, but a few slices at a time, which the processor's cache can hold.
+    """
+    result = logits.new_empty(len(logits), *size)
+    plane = [n * stride for n in logits.shape[2:]]
+    last = logits.shape[1] - 1
+    for start in range(0, size[0], SLICES_AT_ONCE):
+        part = slice(start, min(start + SLICES_AT_ONCE, size[0]))
+        position = (
+            torch.arange(part.start, part.stop, device=logits.device).add(0.5).div(stride).sub(0.5).clamp(0, last)
+        )
+        low = position.long()
+        between = torch.lerp(logits[:, low], logits[:, (low + 1).clamp(max=last)], (position - low)[:, None, None])
+        fine = F.interpolate(between, size=plane, mode="bilinear")
+        result[:, part] = calibrated(fine[..., : size[1], : size[2]], temperature)
+    return result
 
 
 def calibrated(logits: Tensor, temperature: tuple[float, ...]) -> Tensor:

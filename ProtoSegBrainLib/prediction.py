@@ -224,7 +224,7 @@ def read_prediction(folder: str | Path, case_id: str | None = None) -> Predictio
     """
     path = _find_summary(Path(folder), case_id)
     try:
-        prediction = _assembled(_read_summary(path), path)
+        prediction = _assembled(read_summary(path), path)
         _check_parts(prediction, path)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); segment the case again.") from error
@@ -293,7 +293,7 @@ def _write_volumes(prediction: Prediction, files: dict[str, Path], label_convent
     def probabilities() -> None:
         stored = np.empty_like(prediction.probabilities, np.uint16)
         for target, probability in zip(stored, prediction.probabilities, strict=True):
-            target[...] = probability * np.float32(1 / PROBABILITY_SLOPE) + np.float32(0.5)
+            _store(probability, PROBABILITY_SLOPE, target)
         volume = Volume(np.moveaxis(stored, 0, -1), prediction.affine)
         write_volume(files["prob"], volume, description=description, slope=PROBABILITY_SLOPE)
 
@@ -302,7 +302,8 @@ def _write_volumes(prediction: Prediction, files: dict[str, Path], label_convent
         write_volume(files["sim"], volume, description=description)
 
     def uncertainty() -> None:
-        channels = [_to_uint8(channel) for channel in _uncertainty(prediction).values()]
+        shares = _uncertainty(prediction).values()
+        channels = [_store(share, UNCERTAINTY_SLOPE, np.empty_like(share, np.uint8)) for share in shares]
         array = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
         write_volume(files["unc"], Volume(array, prediction.affine), description=description, slope=UNCERTAINTY_SLOPE)
 
@@ -319,9 +320,14 @@ def _uncertainty(prediction: Prediction) -> dict[str, np.ndarray]:
     return channels
 
 
-def _to_uint8(share: np.ndarray) -> np.ndarray:
-    """0 to 1 -> 0 to 255, rounded."""
-    return (share * np.float32(1 / UNCERTAINTY_SLOPE) + np.float32(0.5)).astype(np.uint8)
+def _store(share: np.ndarray, slope: float, target: np.ndarray) -> np.ndarray:
+    """Fill ``target`` with ``share`` (X, Y, Z) in whole numbers of ``slope``, rounded; returns it.
+
+    Slice by slice, which the processor's cache can hold.
+    """
+    for source, slice_ in zip(share.T, target.T, strict=True):
+        slice_[...] = source * np.float32(1 / slope) + np.float32(0.5)
+    return target
 
 
 def _summary(prediction: Prediction, label_convention: str, files: dict[str, Path]) -> dict[str, Any]:
@@ -360,7 +366,12 @@ def _find_summary(folder: Path, case_id: str | None) -> Path:
     return results[case_id or next(iter(results))]
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def read_summary(path: Path) -> dict[str, Any]:
+    """What the JSON file of a result says, without its images.
+
+    Raises:
+        ValueError: It is no result of this version of ProtoSegBrain.
+    """
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
         missing = SUMMARY_KEYS - set(summary)

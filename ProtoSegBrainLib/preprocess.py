@@ -54,8 +54,7 @@ def prepare(case: Case) -> NetworkInput:
     Raises:
         ValueError: The case has no voxel that is not zero.
     """
-    images, label, affine = _to_network_grid(case)
-    brain = np.asarray(images.any(axis=0))
+    images, brain, label, affine = _to_network_grid(case)
     box = _brain_box(brain, case.case_id)
     affine = begin_at(affine, [part.start for part in box])
     brain = np.ascontiguousarray(brain[box])
@@ -82,19 +81,20 @@ def to_reference(array: np.ndarray, network_input: NetworkInput, order: int) -> 
     return resample(volume, network_input.reference_shape, network_input.reference_affine, order).array
 
 
-def _to_network_grid(case: Case) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """Images, label and affine with RAS axes and 1 mm voxels; views of the case where its voxels are 1 mm."""
+def _to_network_grid(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
+    """Images, brain, label and affine with RAS axes and 1 mm voxels; views of the case where its voxels are 1 mm."""
     whole = canonical(Volume(np.moveaxis(case.images, 0, -1), case.affine))
     if not case.originals and np.abs(np.asarray(whole.spacing_mm) - SPACING_MM).max() <= SPACING_TOLERANCE_MM:
         label = None if case.label is None else canonical(Volume(case.label, case.affine)).array
-        return np.moveaxis(whole.array, -1, 0), label, whole.affine
+        return np.moveaxis(whole.array, -1, 0), canonical(Volume(case.brain, case.affine)).array, label, whole.affine
     volumes = case.originals or tuple(Volume(image, case.affine) for image in case.images)
     shape, target = _millimetre_grid(case)
     with ThreadPoolExecutor(len(volumes)) as pool:
         images = np.stack(list(pool.map(lambda volume: _interpolate(volume, shape, target), volumes)))
+    brain = images.any(axis=0)
     if case.label is None:
-        return images, None, target
-    return images, resample(Volume(case.label, case.affine), shape, target, order=0).array, target
+        return images, brain, None, target
+    return images, brain, resample(Volume(case.label, case.affine), shape, target, order=0).array, target
 
 
 def _millimetre_grid(case: Case) -> tuple[tuple[int, int, int], np.ndarray]:
@@ -103,7 +103,7 @@ def _millimetre_grid(case: Case) -> tuple[tuple[int, int, int], np.ndarray]:
     It does not depend on how slices were laid: a patient scanned on another grid meets the network upright, on the
     lattice of the training cases.
     """
-    box = _brain_box(np.asarray(case.images.any(axis=0)), case.case_id)
+    box = _brain_box(case.brain, case.case_id)
     affine = begin_at(case.affine, [part.start for part in box])
     position = (affine @ corners([part.stop - part.start for part in box], rim=0.5))[:3]
     low, high = np.ceil(position.min(axis=1) - ROUNDING), np.floor(position.max(axis=1) + ROUNDING)
