@@ -1,7 +1,7 @@
 """The command line: reads flags, runs a command, says how it went.
 
 Standard output carries the answer alone: text, or with `--json` one JSON object. Messages and progress go to standard
-error. The exit code is 0 when done, 2 on bad input, 1 when something else failed.
+error. The exit code is 0 when done, 2 on bad input, 1 when something else failed (of many cases: at least one).
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from ProtoSegBrainLib.commands import COMMANDS
-from ProtoSegBrainLib.console import is_first_process
-
-BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+from ProtoSegBrainLib.console import BAD_INPUT, is_first_process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(1, f"{type(error).__name__}: {error}", as_json)
     if is_first_process():
         print(_as_json(answer.values) if as_json else answer.text or _as_json(answer.values, indent=2))
-    return 0
+    return answer.exit_code
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

@@ -43,13 +43,18 @@ DEMO_FOLDER = Path("protosegbrain-demo")
 
 
 def add_segment_flags(parser: argparse.ArgumentParser) -> None:
-    from ProtoSegBrainLib.predict import PredictConfig
-
     parser.add_argument("--case", type=Path, help="folder of one case (BraTS names), or a 4-D file (MSD Task01)")
     for role, name in FOUR_FILES.items():
         what = f"{MODALITY_NAMES[role]} file, instead of --case"
         parser.add_argument(f"--{name}", dest=role, type=Path, action="append", metavar="FILE", help=what)
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    _add_making_flags(parser)
+
+
+def _add_making_flags(parser: argparse.ArgumentParser) -> None:
+    """How results are computed and written, of one case or many."""
+    from ProtoSegBrainLib.predict import PredictConfig
+
     add_model_flag(parser)
     add_result_flags(parser)
     parser.add_argument("--no-report", dest="report", action="store_false", help="write no report (HTML)")
@@ -96,6 +101,55 @@ def _read_case(options: argparse.Namespace) -> Case:
         if len(paths) > 1:
             raise ValueError(f"--{FOUR_FILES[role]}: expected one file, got {' and '.join(map(str, paths))}.")
     return read_case_files(**{role: path for role, (path,) in given.items()})
+
+
+# -- segment-folder ------------------------------------------------------------------------------------------------
+
+
+def add_segment_folder_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cases", type=Path, required=True, help="folder with one folder per case, or with imagesTr")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results and manifest.csv")
+    parser.add_argument("--workers", type=int, metavar="N", help="compute in N processes (default: in this one)")
+    parser.add_argument("--cluster", metavar="ADDRESS", help="compute on the workers of this Dask scheduler")
+    parser.add_argument("--mrb", action="store_true", help="write a scene for 3D Slicer, too")
+    parser.add_argument("--screenshot", action="store_true", help="write a picture of the scene, too")
+    _add_making_flags(parser)
+
+
+def segment_folder(options: argparse.Namespace) -> Answer:
+    from ProtoSegBrainLib import segment_folder as batch
+    from ProtoSegBrainLib.predict import PredictConfig
+
+    chosen = {name: getattr(options, name) for name in ("model", "labels", "overwrite", "report", "mrb", "screenshot")}
+    config = batch.FolderConfig(**chosen, predict=with_flags(PredictConfig(), options))
+    summary = batch.segment_folder(options.cases, options.out, config, workers=options.workers, cluster=options.cluster)
+    n, failed = len(summary.entries), summary.failed
+    values = {
+        "cases": n,
+        "done": n - len(failed),
+        "done_before": summary.n_before,
+        "failed": failed,
+        "manifest": options.out / batch.MANIFEST,
+    }
+    lines = [f"{values['done']} of {n} cases done, {summary.n_before} of them before this run, {len(failed)} failed."]
+    lines += [f"  {case_id}: {message}" for case_id, message in failed.items()]
+    return Answer(values, "\n".join([*lines, f"All in {values['manifest']}"]), exit_code=1 if failed else 0)
+
+
+# -- worker --------------------------------------------------------------------------------------------------------
+
+
+def add_worker_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--idle-minutes", type=float, default=10.0, help="end when nothing was asked for so long (default: 10)"
+    )
+
+
+def worker(options: argparse.Namespace) -> Answer:
+    from ProtoSegBrainLib.worker import Server, private_pipes
+
+    requests, events = private_pipes()
+    return Answer({"ended": Server(requests, events, options.idle_minutes).serve()})
 
 
 # -- train ---------------------------------------------------------------------------------------------------------
@@ -268,6 +322,8 @@ def _describe(values: Mapping[str, Any]) -> str:
 
 COMMANDS = {
     "segment": Command("Segment one case.", add_segment_flags, segment),
+    "segment-folder": Command("Segment every case of a folder.", add_segment_folder_flags, segment_folder),
+    "worker": Command("Segment what another program asks for, line by line.", add_worker_flags, worker),
     "train": Command("Train the network on labelled cases.", add_train_flags, train),
     "evaluate": Command("Score predictions against the experts' labels.", add_evaluate_flags, evaluate),
     "info": Command("Show the card of a model: origin, prototypes, scores.", add_info_flags, info),

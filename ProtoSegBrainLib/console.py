@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ProtoSegBrainLib.prediction import Prediction
 
 Progress = Callable[[float, str], None]
+BAD_INPUT = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""What a person can mend by giving something else; the message says what."""
 
 
 class Answer(NamedTuple):
@@ -23,6 +25,7 @@ class Answer(NamedTuple):
 
     values: dict[str, Any]
     text: str | None = None
+    exit_code: int = 0
 
 
 class Command(NamedTuple):

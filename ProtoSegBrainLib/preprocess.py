@@ -91,7 +91,7 @@ def _to_network_grid(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray | N
     shape, target = _millimetre_grid(case)
     with ThreadPoolExecutor(len(volumes)) as pool:
         images = np.stack(list(pool.map(lambda volume: _interpolate(volume, shape, target), volumes)))
-    brain = images.any(axis=0)
+    brain = np.asarray(images.any(axis=0))
     if case.label is None:
         return images, brain, None, target
     return images, brain, resample(Volume(case.label, case.affine), shape, target, order=0).array, target

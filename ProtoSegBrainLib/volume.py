@@ -1,7 +1,8 @@
 """One image with its geometry: read, write, reorient and resample.
 
 Arrays are (X, Y, Z) or (X, Y, Z, C) in index order i, j, k. Affines are 4x4 float64 and map a voxel index to RAS mm,
-the convention of NIfTI; NRRD and MetaImage files (LPS) are converted on reading.
+the convention of NIfTI; NRRD and MetaImage files (LPS) are converted on reading. What reads files is imported inside
+functions, so that a user interface can use the rest before it is installed.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from isal import igzip, isal_zlib
 from scipy import ndimage
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
@@ -86,6 +85,8 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
         if array.dtype.kind not in "biuf":
             raise ValueError(f"expected whole or real numbers, got {array.dtype}")
         return Volume(array.reshape(array.shape[:3] + tuple(n for n in array.shape[3:] if n != 1)), affine)
+    except ImportError:
+        raise
     except Exception as error:  # the parsers raise whatever a damaged file leads them to
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise ValueError(f"{path} cannot be read (unreadable, truncated or of another format): {reason}") from error
@@ -115,6 +116,8 @@ def write_volume(
     data = array.ravel(order="F").data.cast("B")  # no copy where i is fastest in memory
     parts: list[bytes | memoryview] = [header, data]
     if path.name.lower().endswith(".gz"):
+        from isal import isal_zlib
+
         gzip = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 16 + isal_zlib.MAX_WBITS)
         parts = [gzip.compress(header), gzip.compress(data), gzip.flush()]
     temporary = path.with_name(f".{uuid.uuid4().hex}.partial")
@@ -158,6 +161,8 @@ def begin_at(affine: np.ndarray, voxel: Sequence[float] | np.ndarray) -> np.ndar
 
 def canonical(volume: Volume) -> Volume:
     """Reorder and flip axes to the nearest RAS; the array is a view and no number changes."""
+    import nibabel as nib
+
     orientation = nib.orientations.io_orientation(volume.affine)
     array = nib.orientations.apply_orientation(volume.array, orientation)
     return Volume(array, volume.affine @ nib.orientations.inv_ornt_aff(orientation, volume.shape))
@@ -212,6 +217,9 @@ def resample(volume: Volume, shape: Sequence[int], affine: np.ndarray, order: in
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    import nibabel as nib
+    from isal import igzip
+
     data = path.read_bytes()
     if data.startswith(GZIP_MAGIC):
         data = igzip.decompress(data)
@@ -245,6 +253,8 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _nifti_header(array: np.ndarray, affine: np.ndarray, description: str, slope: float | None) -> bytes:
+    import nibabel as nib
+
     header = nib.Nifti1Header()
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)

@@ -73,6 +73,11 @@ MAY_IMPORT = {
         *("labels", "dataset", "deletion", "evidence", "files", "inference", "losses", "mapscores", "model"),
         *("perturbation", "predict", "weights"),
     },
+    "exchange": {"evidence", "prediction", "volume"},
+    "worker_client": {"exchange", "prediction", "volume"},
+    "environment": {"weights"},
+    "worker": {"case", "console", "environment", "exchange", "model", "predict", "weights"},
+    "segment_folder": {"labels", "case", "files", "model", "predict", "prediction", "report", "weights"},
     "console": {"labels", "prediction"},
     "explanation_commands": {
         *("labels", "cards", "case", "console", "dataset", "explain", "faithfulness", "files", "findings", "flags"),
@@ -80,14 +85,15 @@ MAY_IMPORT = {
     },
     "commands": {
         *("labels", "case", "console", "evaluate", "explanation_commands", "files", "flags", "metrics", "model"),
-        *("picture", "predict", "prediction", "report", "simulate", "training", "weights"),
+        *("picture", "predict", "prediction", "report", "segment_folder", "simulate", "training", "weights"),
+        "worker",
     },
     "cli": {"commands", "console"},
 }
 # All others load without torch: seconds matter at Slicer's start, for `--help` and for programs that only read results.
 ABOUT_TORCH = {
     *("model", "losses", "augmentation", "weights", "dataset", "prototypes", "inference", "predict", "calibration"),
-    *("portrait", "pruning", "training", "perturbation", "deletion", "faithfulness"),
+    *("portrait", "pruning", "training", "perturbation", "deletion", "faithfulness", "segment_folder"),
 }
 BANNED = {"slicer", "qt", "ctk", "vtk"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "core", "tools"}

@@ -13,11 +13,13 @@ import SimpleITK
 from ProtoSegBrainLib.case import (
     Case,
     case_from_kji,
+    case_from_volumes,
     decode_label,
     encode_label,
     list_cases,
     read_case,
     read_case_files,
+    role_of_name,
 )
 from ProtoSegBrainLib.labels import LABEL_CONVENTIONS, MODALITIES, MSD_CHANNELS
 from ProtoSegBrainLib.volume import Volume, read_volume, resample, write_volume
@@ -206,6 +208,37 @@ def test_slicer_arrays_are_turned_round():
         case_from_kji({k: v for k, v in arrays.items() if k != "t2f"}, dict.fromkeys(arrays, AFFINE), "node")
     with pytest.raises(ValueError, match=r"FLAIR.*NaN"):
         case_from_kji(arrays | {"t2f": np.full(SHAPE, np.nan)}, dict.fromkeys(arrays, AFFINE), "node")
+
+
+def test_images_in_memory_are_named_by_their_modality():
+    volumes = {role: Volume(array, AFFINE) for role, array in images().items()}
+    volumes |= {"seg": Volume(encode_label(CLASSES, "brats2020"), AFFINE), "other": Volume(CLASSES, AFFINE)}
+    case = case_from_volumes(volumes, "memory", label="seg")
+    assert_is_the_case(case)
+    np.testing.assert_array_equal(case.label, CLASSES)
+    with pytest.raises(ValueError, match=r"Case memory: T2, FLAIR not given; all four"):
+        case_from_volumes({"t1n": volumes["t1n"], "t1c": volumes["t1c"]}, "memory")
+    with pytest.raises(ValueError, match=r"^T1ce is empty or constant"):
+        case_from_volumes(volumes | {"t1c": Volume(np.ones(SHAPE), AFFINE)}, "memory")
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("BraTS2021_00006_t1ce.nii.gz", "t1c"),
+        ("BraTS-GLI-00000-000-t2f", "t2f"),
+        ("AX T1 POST GAD", "t1c"),
+        ("Sag T2 FLAIR 3.0mm", "t2f"),
+        ("t1 pre contrast", "t1n"),
+        ("case/with a slash T2", "t2w"),
+        ("case_seg.nii.gz", "label"),
+        ("brainmask_t1", None),
+        ("Localizer", None),
+        ("", None),
+    ],
+)
+def test_a_role_is_told_by_any_name(name, role):
+    assert role_of_name(name) == role
 
 
 # --- geometry ---
