@@ -1,0 +1,354 @@
+"""All nodes of a result: shown, changed, found again after a scene was reloaded, removed.
+
+The segmentation node refers to all others, so that whoever has it has the result. What a result says is kept whole: the
+similarities of all prototypes, what is brain, and the rest as JSON. Probabilities are not kept but computed again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from ProtoSegBrainLib.evidence import Evidence
+from ProtoSegBrainLib.labels import CLASSES, MODALITIES
+from ProtoSegBrainLib.prediction import Prediction
+from ProtoSegBrainLib.uncertainty import entropy
+from ProtoSegBrainLib.volume import Volume, same_grid
+from ProtoSegBrainLib.whatif import whatif
+from ProtoSegBrainScene.grid import addVolume, matrixOf, setVoxels, voxelsOf, worldAffineOf
+from ProtoSegBrainScene.heatmap import fillSimilarity, setUpMapDisplay
+from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE, ROLE, SURFACE_ROLE
+from ProtoSegBrainScene.rendering import paintSurface, surfaceIsPainted
+from ProtoSegBrainScene.segmentation import FILL_OPACITY, fillRegions, segmentNames, setUpDisplay, showClasses
+from ProtoSegBrainScene.tables import fillPrototypeTable, fillVolumeTable
+
+ARRAYS = ("label", "probabilities", "similarities", "similarity_affine", "affine", "disagreement")
+"""Fields of a ``Prediction`` that are not in the details' JSON."""
+
+
+@dataclass(frozen=True)
+class ResultNodes:
+    """The nodes of a result.
+
+    Attributes:
+        segmentation: Segments NCR, ED, ET; refers to the others.
+        regions: Segments WT, TC, ET, to be shown instead.
+        similarities: Of all P prototypes, P values per voxel, on their own grid.
+        similarity: The one that is shown, 0 to 1, on the same grid.
+        uncertainty: Entropy, 0 to 1, on the grid of the label.
+        brain: 1 in the brain, on the grid of the label.
+        details: JSON of everything else that a ``Prediction`` holds.
+        volumes: Table of volumes.
+        prototypes: Table of prototypes.
+        disagreement: Between views, 0 to 1, on the grid of the label; None where there was one view.
+    """
+
+    segmentation: Any
+    regions: Any
+    similarities: Any
+    similarity: Any
+    uncertainty: Any
+    brain: Any
+    details: Any
+    volumes: Any
+    prototypes: Any
+    disagreement: Any = None
+
+
+def showPrediction(
+    context: Any, prediction: Prediction, inputs: Mapping[str, Any], segmentation: Any = None
+) -> ResultNodes:
+    """Add a result to the scene, all or nothing; an older result of the same segmentation node is replaced.
+
+    Args:
+        context: ``SceneContext``.
+        prediction: Of the library.
+        inputs: Volume nodes by modality, from which it was made; may be empty.
+        segmentation: Node to be filled, perhaps with other segments; None makes one.
+
+    Raises:
+        ValueError: What is given cannot be shown; the scene, and the segmentation, are as before.
+    """
+    scene = context.scene
+    older = None if segmentation is None else findResult(scene, segmentation)
+    with _allOrNothing(scene):
+        parts = _addParts(context, prediction)
+        if segmentation is None:
+            segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", prediction.case_id)
+        nodes = ResultNodes(segmentation=segmentation, **parts)
+        folder = _addFolder(scene, prediction.case_id, inputs)
+        _fillSegmentation(nodes, prediction, inputs)  # last: nothing that can fail comes after it
+        _sortIn(scene, nodes, folder)
+        _refer(nodes, inputs)
+    if older is not None:
+        _removeParts(scene, older)
+    return nodes
+
+
+def updateResult(context: Any, nodes: ResultNodes, prediction: Prediction) -> None:
+    """Show a changed result (what-if) in the same nodes: segments keep ids, display and 3D.
+
+    The details stay those of the model's own result: ``restorePrediction`` gives that.
+
+    Args:
+        context: ``SceneContext``.
+        nodes: Of the result.
+        prediction: The changed one, on the same grids.
+    """
+    label = Volume(prediction.label, prediction.affine)
+    showClasses(nodes.segmentation, label)
+    if nodes.regions.GetDisplayNode().GetVisibility():
+        fillRegions(nodes.regions, label)
+    setVoxels(nodes.uncertainty, entropy(prediction.probabilities))
+    fillVolumeTable(nodes.volumes, prediction)
+    fillPrototypeTable(nodes.prototypes, prediction)
+    if surfaceIsPainted(nodes):
+        paintSurface(context, nodes, prediction, True)
+
+
+def restorePrediction(nodes: ResultNodes) -> Prediction:
+    """The model's own result from its nodes, for example of a scene that was reloaded.
+
+    Label and probabilities are computed again from the similarities, which gives what ``predict`` gave.
+
+    Raises:
+        ValueError: The nodes do not hold a result of this version.
+    """
+    try:
+        values = json.loads(nodes.details.GetText())
+        stored = Prediction(
+            **{
+                **values,
+                "evidence": Evidence.from_dict(values["evidence"]),
+                "warnings": tuple(values["warnings"]),
+            },
+            **_storedArrays(nodes),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{nodes.segmentation.GetName()} does not hold a result of this version of ProtoSegBrain "
+            f"({type(error).__name__}: {error}); segment the case again."
+        ) from error
+    decided = whatif(stored)
+    return replace(stored, label=decided.label, probabilities=decided.probabilities)
+
+
+def findResult(scene: Any, segmentation: Any) -> ResultNodes | None:
+    """The result that a segmentation node belongs to; None where it has none, or a part of it was deleted."""
+    parts = {field.name: segmentation.GetNodeReference(ROLE + field.name) for field in fields(ResultNodes)}
+    parts["segmentation"] = segmentation
+    whole = all(node is not None and node.GetScene() is scene for name, node in parts.items() if name != "disagreement")
+    return ResultNodes(**parts) if whole else None
+
+
+def findResults(scene: Any) -> list[ResultNodes]:
+    """All results of a scene, in the order in which they were added."""
+    kind = "vtkMRMLSegmentationNode"
+    found = [findResult(scene, scene.GetNthNodeByClass(n, kind)) for n in range(scene.GetNumberOfNodesByClass(kind))]
+    return [nodes for nodes in found if nodes is not None]
+
+
+def inputsOf(nodes: ResultNodes) -> dict[str, Any]:
+    """The volume nodes, by modality, from which a result was made, as far as they are still there."""
+    found = {role: nodes.segmentation.GetNodeReference(ROLE + role) for role in MODALITIES}
+    return {role: node for role, node in found.items() if node is not None}
+
+
+def removeResult(nodes: ResultNodes) -> None:
+    """Take all nodes of a result out of its scene, and its folder where that is empty then."""
+    scene = nodes.segmentation.GetScene()
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes.segmentation))
+    _removeNode(scene, nodes.segmentation.GetNodeReference(SURFACE_ROLE))
+    _removeNode(scene, nodes.segmentation)
+    _removeParts(scene, nodes)
+    _removeIfEmpty(hierarchy, folder)
+
+
+# --- adding ---
+
+
+def _addParts(context: Any, prediction: Prediction) -> dict[str, Any]:
+    """All nodes but the segmentation, by field of ``ResultNodes``."""
+    scene, case_id = context.scene, prediction.case_id
+    regions = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{case_id} regions")
+    fillRegions(regions, Volume(prediction.label, prediction.affine))
+    setUpDisplay(regions, 0.0)
+    regions.GetDisplayNode().SetVisibility(False)
+    details = scene.AddNewNodeByClass("vtkMRMLTextNode", f"{case_id} details")
+    details.SetText(_detailsOf(prediction))
+    volumes = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{case_id} volumes")
+    fillVolumeTable(volumes, prediction)
+    prototypes = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{case_id} prototypes")
+    fillPrototypeTable(prototypes, prediction)
+    parts = {"regions": regions, "details": details, "volumes": volumes, "prototypes": prototypes}
+    return {**parts, **_addVolumes(context, prediction)}
+
+
+def _addVolumes(context: Any, prediction: Prediction) -> dict[str, Any]:
+    grid = prediction.affine
+    maps = {
+        "similarity": Volume(prediction.similarities[0], prediction.similarity_affine),
+        "uncertainty": Volume(entropy(prediction.probabilities), grid),
+    }
+    if prediction.disagreement is not None:
+        maps["disagreement"] = Volume(prediction.disagreement, grid)
+    nodes = {name: _addMap(context, f"{prediction.case_id} {name}", map_) for name, map_ in maps.items()}
+    fillSimilarity(nodes["similarity"], prediction, 0)
+    nodes["similarities"] = _addSimilarities(context, prediction)
+    brain = Volume((prediction.probabilities[0] < 1).astype(np.uint8), grid)
+    nodes["brain"] = addVolume(context.scene, "vtkMRMLLabelMapVolumeNode", f"{prediction.case_id} brain", brain)
+    return nodes
+
+
+def _addSimilarities(context: Any, prediction: Prediction) -> Any:
+    channels = np.moveaxis(prediction.similarities, 0, -1)
+    kind = "vtkMRMLVectorVolumeNode" if channels.shape[-1] > 1 else "vtkMRMLScalarVolumeNode"
+    volume = Volume(channels, prediction.similarity_affine)
+    node = addVolume(context.scene, kind, f"{prediction.case_id} similarities", volume)
+    node.SetVoxelVectorType(slicer.vtkMRMLVolumeNode.VoxelVectorTypeUndefined)  # not to be turned from LPS
+    storage = context.scene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")  # the only one for so many values per voxel
+    node.SetAndObserveStorageNodeID(storage.GetID())
+    return node
+
+
+def _addMap(context: Any, name: str, map_: Volume) -> Any:
+    node = context.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    setUpMapDisplay(context, node)  # before the voxels: it would look for the best grey levels of them
+    node.SetIJKToRASMatrix(matrixOf(map_.affine))
+    setVoxels(node, map_.array)
+    return node
+
+
+def _detailsOf(prediction: Prediction) -> str:
+    values = {field.name: getattr(prediction, field.name) for field in fields(prediction) if field.name not in ARRAYS}
+    return json.dumps({**values, "evidence": prediction.evidence.to_dict()})
+
+
+def _storedArrays(nodes: ResultNodes) -> dict[str, np.ndarray | None]:
+    brain = voxelsOf(nodes.brain) > 0
+    maps = voxelsOf(nodes.similarities)
+    maps = maps[..., None] if maps.ndim == 3 else maps
+    return {
+        "label": np.zeros_like(brain, np.uint8),
+        "probabilities": np.where(brain, np.float32(0), np.float32(1))[None],
+        "similarities": np.moveaxis(maps, -1, 0).copy(order="K"),
+        "similarity_affine": worldAffineOf(nodes.similarities),
+        "affine": worldAffineOf(nodes.brain),
+        "disagreement": None if nodes.disagreement is None else voxelsOf(nodes.disagreement).copy(order="K"),
+    }
+
+
+def _fillSegmentation(nodes: ResultNodes, prediction: Prediction, inputs: Mapping[str, Any]) -> None:
+    """Segments, and the grid on which they are edited and exported: that of the input that has it, or the brain's."""
+    isNew = not set(CLASSES) & set(segmentNames(nodes.segmentation))
+    showClasses(nodes.segmentation, Volume(prediction.label, prediction.affine))
+    if isNew:
+        setUpDisplay(nodes.segmentation, FILL_OPACITY)
+    alike = [node for role in MODALITIES if (node := inputs.get(role)) is not None and _onGrid(node, prediction)]
+    for segmentation in (nodes.segmentation, nodes.regions):
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode((alike or [nodes.brain])[0])
+
+
+def _onGrid(node: Any, prediction: Prediction) -> bool:
+    grid = Volume(np.broadcast_to(np.float32(0), node.GetImageData().GetDimensions()), worldAffineOf(node))
+    return same_grid(grid, prediction.label.shape, prediction.affine)
+
+
+def _addFolder(scene: Any, case_id: str, inputs: Mapping[str, Any]) -> int:
+    """A folder for the result beside its inputs, in their study."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    first = next((inputs[role] for role in MODALITIES if inputs.get(role) is not None), None)
+    above = hierarchy.GetItemParent(_itemOf(hierarchy, first)) if first else 0
+    return hierarchy.CreateFolderItem(above or hierarchy.GetSceneItemID(), f"ProtoSegBrain {case_id}")
+
+
+def _sortIn(scene: Any, nodes: ResultNodes, folder: int) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    for field in fields(nodes):
+        node = getattr(nodes, field.name)
+        if node is not None:
+            hierarchy.SetItemParent(_itemOf(hierarchy, node), folder)
+
+
+def _itemOf(hierarchy: Any, node: Any) -> int:
+    return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+
+def _refer(nodes: ResultNodes, inputs: Mapping[str, Any]) -> None:
+    for field in fields(nodes):
+        node = getattr(nodes, field.name)
+        if node is None:
+            continue
+        node.SetAttribute(RESULT_ATTRIBUTE, field.name)
+        if field.name != "segmentation":
+            nodes.segmentation.SetNodeReferenceID(ROLE + field.name, node.GetID())
+    for role in MODALITIES:
+        if inputs.get(role) is not None:
+            nodes.segmentation.SetNodeReferenceID(ROLE + role, inputs[role].GetID())
+
+
+# --- removing ---
+
+
+@contextmanager
+def _allOrNothing(scene: Any) -> Iterator[None]:
+    """On an error all nodes and folders that were added since go."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    nodes, items = _nodes(scene), _items(hierarchy)
+    try:
+        yield
+    except BaseException:
+        for node in _nodes(scene) - nodes:
+            scene.RemoveNode(node)
+        for item in _items(hierarchy) - items:
+            hierarchy.RemoveItem(item, False)  # the items only: what was there before stays in the scene
+        raise
+
+
+def _removeParts(scene: Any, nodes: ResultNodes) -> None:
+    """All nodes but the segmentation, with their displays, and the folder where that is empty then."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes.regions))
+    for field in fields(nodes):
+        if field.name != "segmentation":
+            _removeNode(scene, getattr(nodes, field.name))
+    _removeIfEmpty(hierarchy, folder)
+
+
+def _removeNode(scene: Any, node: Any) -> None:
+    """A node with what only it refers to: displays and storage; the colours are everyone's."""
+    if node is None or node.GetScene() is not scene:
+        return
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    hierarchy.RemoveItem(hierarchy.GetItemByDataNode(node), False)
+    own = [node.GetStorageNode()] if node.IsA("vtkMRMLStorableNode") else []
+    if node.IsA("vtkMRMLDisplayableNode"):
+        displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+        clouds = [display for display in displays if display.IsA("vtkMRMLVolumeRenderingDisplayNode")]
+        own += [*displays, *(part for cloud in clouds for part in (cloud.GetVolumePropertyNode(), cloud.GetROINode()))]
+    for each in (node, *own):
+        if each is not None:
+            scene.RemoveNode(each)
+
+
+def _removeIfEmpty(hierarchy: Any, folder: int) -> None:
+    if folder not in (0, hierarchy.GetSceneItemID()) and not hierarchy.GetNumberOfItemChildren(folder):
+        hierarchy.RemoveItem(folder, False)
+
+
+def _nodes(scene: Any) -> set[Any]:
+    return {scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())}
+
+
+def _items(hierarchy: Any) -> set[int]:
+    found = vtk.vtkIdList()
+    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), found, True)
+    return {found.GetId(n) for n in range(found.GetNumberOfIds())}

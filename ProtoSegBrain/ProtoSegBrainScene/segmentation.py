@@ -1,0 +1,182 @@
+"""The label of a result as segments: classes, regions, their meaning and their surfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import slicer
+
+from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, REGION_NAMES, REGIONS
+from ProtoSegBrainLib.volume import Volume, bounding_box
+from ProtoSegBrainScene.context import TERMINOLOGY
+from ProtoSegBrainScene.grid import orientedImage, toWorld
+
+LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+FILL_OPACITY = 0.25
+"""In slices: the image is still to be read below."""
+REGION_COLOURS = {"WT": "ED", "TC": "NCR", "ET": "ET"}
+"""The class whose colour a region has, as in the report."""
+SURFACE_OPACITY = {"NCR": 1.0, "ED": 0.35, "ET": 0.7, "WT": 0.25, "TC": 0.5}
+"""What lies inside shows through."""
+
+SURFACE_NETS = "1"
+"""Slicer's number for making surfaces by surface nets; 0 is flying edges, which take a third longer."""
+
+_ALTERED = "SCT^49755003^Morphologically Altered Structure"
+_BRAIN = "Anatomic codes - DICOM master list~SCT^12738006^Brain~^^"
+_TUMOUR = "SCT^86049000^Neoplasm, Primary"
+_MEANING = {
+    "NCR": "SCT^6574001^Necrosis~^^",
+    "ED": "SCT^79654002^Edema~^^",
+    "ET": f"{_TUMOUR}~99PSB^ET^Enhancing with contrast agent",
+    "TC": f"{_TUMOUR}~99PSB^TC^Tumour core",
+    "WT": f"{_TUMOUR}~99PSB^WT^Whole tumour with oedema",
+}
+TERMINOLOGY_TAG = {name: f"{TERMINOLOGY}~{_ALTERED}~{meaning}~{_BRAIN}" for name, meaning in _MEANING.items()}
+"""Standard codes; what they have no word for is a modifier of our own (99PSB, see ProtoSegBrain.term.json)."""
+
+
+class _Layer(NamedTuple):
+    """An image of segments and, by segment id, its value in the image."""
+
+    image: Any
+    values: dict[str, int]
+
+
+def showClasses(segmentation: Any, label: Volume) -> None:
+    """Make the segments NCR, ED and ET of a segmentation node those of a label map of class indices.
+
+    Segments that are there keep their id, name, colour and display; surfaces follow. Other segments stay.
+
+    Args:
+        segmentation: vtkMRMLSegmentationNode, perhaps under a linear transform.
+        label: (I, J, K) class indices; the affine is to world RAS mm.
+    """
+    values = {name: index for index, name in enumerate(CLASSES) if index}
+    _fill(segmentation, [_Layer(_croppedImage(segmentation, label), values)], dict(zip(values, values, strict=True)))
+
+
+def showRegions(nodes: Any, prediction: Any) -> None:
+    """Show WT, TC and ET as outlines in place of the classes; ``hideRegions`` goes back.
+
+    Args:
+        nodes: ``result.ResultNodes``.
+        prediction: Of the library.
+    """
+    fillRegions(nodes.regions, Volume(prediction.label, prediction.affine))
+    _alternate(nodes.regions, nodes.segmentation)
+
+
+def hideRegions(nodes: Any) -> None:
+    """Show the classes again in place of the regions."""
+    _alternate(nodes.segmentation, nodes.regions)
+
+
+def fillRegions(segmentation: Any, label: Volume) -> None:
+    """Make the segments WT, TC and ET of a segmentation node those of a label map; arguments as of ``showClasses``."""
+    tight = _tight(label)
+    layers = [
+        _Layer(_image(segmentation, label, tight, np.isin(label.array[tight], members).astype(np.uint8)), {name: 1})
+        for name, members in REGIONS.items()
+    ]
+    _fill(segmentation, layers, REGION_COLOURS)
+
+
+def show3D(context: Any, nodes: Any, visible: bool) -> None:
+    """Show or hide the surfaces of the classes, or of the regions where those are shown.
+
+    Args:
+        context: ``SceneContext``; its segmentations logic makes the surfaces.
+        nodes: ``result.ResultNodes``.
+        visible: Whether to show them.
+    """
+    if context.segmentations.GetMRMLScene() is not context.scene:
+        raise ValueError("The segmentations logic belongs to another scene, so it cannot make surfaces of this one.")
+    for node in (nodes.segmentation, nodes.regions):
+        display = node.GetDisplayNode()
+        if visible and display.GetVisibility() and node.GetSegmentation().GetNumberOfSegments():
+            node.CreateClosedSurfaceRepresentation()
+        display.SetVisibility3D(visible)
+
+
+def shown3D(nodes: Any) -> bool:
+    """Whether the surfaces are to be seen."""
+    return bool(nodes.segmentation.GetDisplayNode().GetVisibility3D())
+
+
+def setUpDisplay(segmentation: Any, fillOpacity: float) -> None:
+    """A display node with our opacities; surfaces hidden, and to be made by the quicker of Slicer's two ways."""
+    rule = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule
+    segmentation.GetSegmentation().SetConversionParameter(rule.GetConversionMethodParameterName(), SURFACE_NETS)
+    segmentation.CreateDefaultDisplayNodes()
+    display = segmentation.GetDisplayNode()
+    display.SetOpacity2DFill(fillOpacity)
+    display.SetVisibility3D(False)
+    for name, opacity in SURFACE_OPACITY.items():
+        if segmentation.GetSegmentation().GetSegment(name):
+            display.SetSegmentOpacity3D(name, opacity)
+
+
+def segmentNames(segmentation: Any) -> tuple[str, ...]:
+    """Ids of all segments in order."""
+    inside = segmentation.GetSegmentation()
+    return tuple(inside.GetNthSegmentID(n) for n in range(inside.GetNumberOfSegments()))
+
+
+def _alternate(shown: Any, hidden: Any) -> None:
+    solid = bool(shown.GetDisplayNode().GetVisibility3D() or hidden.GetDisplayNode().GetVisibility3D())
+    hidden.GetDisplayNode().SetVisibility(False)
+    shown.GetDisplayNode().SetVisibility(True)
+    if solid:
+        shown.CreateClosedSurfaceRepresentation()
+
+
+def _fill(segmentation: Any, layers: Sequence[_Layer], colours: Mapping[str, str]) -> None:
+    """Put images into the segments of these names; make the segments that are missing."""
+    inside = segmentation.GetSegmentation()
+    solid = inside.ContainsRepresentation(SURFACE)
+    if inside.GetNumberOfSegments() == 0:
+        inside.SetSourceRepresentationName(LABELMAP)
+    modifying = segmentation.StartModify()
+    for image, values in layers:
+        for name, value in values.items():
+            segment = inside.GetSegment(name)
+            new = segment is None
+            if new:
+                segment = _newSegment(name, colours[name])
+            segment.RemoveRepresentation(SURFACE)
+            segment.SetLabelValue(value)
+            segment.AddRepresentation(LABELMAP, image)
+            if new:
+                inside.AddSegment(segment, name)
+    segmentation.EndModify(modifying)
+    if solid and segmentation.GetDisplayNode().GetVisibility3D():
+        segmentation.CreateClosedSurfaceRepresentation()
+
+
+def _newSegment(name: str, colourOf: str) -> Any:
+    segment = slicer.vtkSegment()
+    segment.SetName(REGION_NAMES.get(name, name) if name not in CLASSES else name)
+    segment.SetColor(*[value / 255 for value in CLASS_COLOURS[CLASSES.index(colourOf)]])
+    segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), TERMINOLOGY_TAG[name])
+    return segment
+
+
+def _croppedImage(segmentation: Any, label: Volume) -> Any:
+    tight = _tight(label)
+    return _image(segmentation, label, tight, label.array[tight])
+
+
+def _tight(label: Volume) -> tuple[slice, ...]:
+    """The box of the tumour; a single voxel where there is none."""
+    return bounding_box(label.array) or (slice(0, 1), slice(0, 1), slice(0, 1))
+
+
+def _image(segmentation: Any, label: Volume, box: tuple[slice, ...], part: np.ndarray) -> Any:
+    """A vtkOrientedImageData of a part of the label's grid, in the segmentation's own coordinates."""
+    affine = np.linalg.inv(toWorld(segmentation)) @ label.affine
+    i, j, k = (side.start for side in box)
+    return orientedImage(Volume(part, affine), (i, j, k))
