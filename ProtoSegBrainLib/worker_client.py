@@ -1,7 +1,8 @@
 """Segmentation in a process of its own, asked for from here: `Worker` starts it, sends, polls, cancels.
 
 For programs that must stay responsive and may not load torch: needs neither torch nor Qt, and no call but ``wait``
-takes longer than writing or killing does. The other side, and the lines that pass between the two, is worker.py.
+takes longer than writing images, reading a result or killing does. The other side, and the lines that pass between the
+two, is worker.py.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ SHOWN_LINES = 20
 PATIENCE_S = 5.0
 """For a process that was killed to be gone, and for its last words."""
 POLLING_S = 0.02
+GIVEN_TO_LISTENERS_S = 0.005
+"""By each ``poll``: where Python is embedded, as in 3D Slicer, no thread of it runs while the application waits."""
 KILLED = 9
 """The signal that cannot be refused."""
 
@@ -155,16 +158,19 @@ class Worker:
         return self._ask({"task": "check", "model": _absolute(model)}, None)
 
     def poll(self) -> list[Event]:
-        """What has happened since the last call; never waits."""
+        """What has happened since the last call; never waits for the worker."""
         events, self._unclaimed = self._unclaimed, []
+        if self._process is not None:
+            time.sleep(GIVEN_TO_LISTENERS_S)
         while self._process is not None and (news := self._process.news()) is not None:
             if isinstance(news, _Ended):
                 events += self._after_end(news)
             elif news.request in self._pending:
                 self._pending[news.request].heard = True
-                if not isinstance(news, Progress):
-                    self._forget(news.request)
-                events.append(news)
+                event = news.read() if isinstance(news, _Arrived) else news
+                if not isinstance(event, Progress):
+                    self._forget(event.request)
+                events.append(event)
         return events
 
     def wait(self, request: int, on_progress: Callable[[float, str], None] | None = None) -> Prediction:
@@ -249,6 +255,20 @@ class Worker:
 
 
 @dataclass(frozen=True)
+class _Arrived:
+    """A result that lies in a folder."""
+
+    request: int
+    folder: Path
+
+    def read(self) -> Done | Failed:
+        try:
+            return Done(self.request, receive_prediction(self.folder))
+        except (OSError, ValueError, MemoryError, KeyError) as error:
+            return Failed(self.request, "internal", f"The result could not be read: {error}", traceback.format_exc())
+
+
+@dataclass(frozen=True)
 class _Ended:
     """The process is gone; ``spoke`` if it had said anything before."""
 
@@ -275,7 +295,7 @@ class _Process:
             raise OSError(f"The worker could not be started ({' '.join(command)}): {error}") from error
         self._log = log
         self._spoke = False
-        self._news: queue.SimpleQueue[Event | _Ended] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Event | _Arrived | _Ended] = queue.SimpleQueue()
         self._listeners = [_in_thread(self._hear), _in_thread(self._keep_log)]
         self._watcher = _in_thread(self._watch)
 
@@ -286,7 +306,7 @@ class _Process:
             self._popen.stdin.write(f"{line}\n")
             self._popen.stdin.flush()
 
-    def news(self) -> Event | _Ended | None:
+    def news(self) -> Event | _Arrived | _Ended | None:
         """The next that has happened; None if nothing has."""
         try:
             return self._news.get_nowait()
@@ -326,8 +346,8 @@ class _Process:
         self._news.put(_Ended(code, self._spoke))
 
 
-def _event(line: str) -> Event | None:
-    """An event from the worker's line; a result is read here, so that nobody who polls waits for it."""
+def _event(line: str) -> Event | _Arrived | None:
+    """What the worker's line says; None if it is not one of the worker's."""
     try:
         values = json.loads(line)
         request, kind = values.pop("id"), values.pop("event")
@@ -336,12 +356,9 @@ def _event(line: str) -> Event | None:
         if kind == "failed":
             return Failed(request, values["kind"], values["message"], values["details"])
         folder = values.pop("folder", None)
+        return _Arrived(request, Path(folder)) if folder else Done(request, values=values["values"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    try:
-        return Done(request, receive_prediction(Path(folder))) if folder else Done(request, values=values["values"])
-    except (ValueError, MemoryError, KeyError) as error:
-        return Failed(request, "internal", f"The result could not be read: {error}", traceback.format_exc())
 
 
 def _done(event: Done | Failed) -> Done:
