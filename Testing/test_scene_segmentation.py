@@ -82,6 +82,8 @@ def test_names_colours_and_meaning():
         tag = vtk.reference("")
         assert segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), tag)
         assert tag == TERMINOLOGY_TAG[name]
+        assert segment.GetTag("DICOM.SegmentAlgorithmType", tag)
+        assert tag == "AUTOMATIC"
     assert context.terminologies.IsTerminologyContextLoaded(TERMINOLOGY)
 
 

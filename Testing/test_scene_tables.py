@@ -79,7 +79,7 @@ def test_prototypes_with_share_percentile_and_name():
     assert rows[3].percentile == pytest.approx(50)  # its best match is 2.0
     assert rows[3].bestSimilarity == pytest.approx(2.0 / np.log(100))
     assert rows[1].percentile == 100
-    assert rows[3].texts == ("3", "ET", rows[3].name, f"{shares[3]:.0%}", "50 %")
+    assert rows[3].texts == ("3", "ET", rows[3].name, f"{shares[3]:.0%}", "50%")
     assert sum(row.share for row in rows.values()) == pytest.approx(1)
 
 

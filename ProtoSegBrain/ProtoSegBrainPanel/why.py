@@ -136,7 +136,7 @@ def cardText(explanation, evidence):
     lines = [f"<b>Nearest: prototype {term.prototype}, {escape(nameOf(evidence, term.prototype))}.</b>"]
     lines.append(f"A patch of {known.patch_size_mm:g} mm of training case {escape(known.case_id)}.")
     if term.percentile is not None:
-        lines.append(f"This place is more like it than {term.percentile:.0f} % of the true {term.class_name} there.")
+        lines.append(f"This place is more like it than {term.percentile:.0f}% of the true {term.class_name} there.")
     if known.purity is not None:
         lines.append(f"Of the training voxels most like it, {known.purity:.0%} are {known.class_name}.")
     if known.neighbours:

@@ -182,6 +182,7 @@ def _addParts(context: Any, prediction: Prediction) -> dict[str, Any]:
     fillRegions(regions, Volume(prediction.label, prediction.affine))
     setUpDisplay(regions, 0.0)
     regions.GetDisplayNode().SetVisibility(False)
+    regions.SetHideFromEditors(True)  # whoever chooses a result chooses the segmentation
     details = scene.AddNewNodeByClass("vtkMRMLTextNode", f"{case_id} details")
     details.SetText(_detailsOf(prediction))
     volumes = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{case_id} volumes")

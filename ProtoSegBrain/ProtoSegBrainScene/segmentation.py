@@ -162,6 +162,8 @@ def _newSegment(name: str, colourOf: str) -> Any:
     segment.SetName(REGION_NAMES.get(name, name) if name not in CLASSES else name)
     segment.SetColor(*[value / 255 for value in CLASS_COLOURS[CLASSES.index(colourOf)]])
     segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), TERMINOLOGY_TAG[name])
+    segment.SetTag("DICOM.SegmentAlgorithmType", "AUTOMATIC")  # else an export would call it drawn by hand
+    segment.SetTag("DICOM.SegmentAlgorithmName", "ProtoSegBrain")
     return segment
 
 

@@ -82,7 +82,7 @@ class PrototypeRow:
     @property
     def texts(self) -> tuple[str, str, str, str, str]:
         """Number, class, name, share and percentile as a table shows them."""
-        percentile = NONE if self.percentile is None else f"{self.percentile:.0f} %"
+        percentile = NONE if self.percentile is None else f"{self.percentile:.0f}%"
         return str(self.index), self.className, self.name, f"{self.share:.0%}", percentile
 
 
