@@ -1,0 +1,108 @@
+"""Time the panel of the 3D Slicer module as a user waits for it: real worker, real MRML, real Qt, no Slicer.
+
+    python benchmarks/panel.py --case DIR [--runs 3] [--picture FILE.png]
+
+Uses the stand-ins of the tests (``pip install ".[test]"``). First a cold start: the click on Segment starts the worker.
+The slices are not drawn, so what drawing takes in Slicer comes on top.
+"""
+
+# ruff: noqa: E402 - the folders come first
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "ProtoSegBrain"), str(ROOT / "Testing")]
+
+import pytest
+from open_panel import OpenPanel
+from slicer_stand_ins import QtWidgets, qMRMLWidget, running_slicer
+
+LONGEST_S = 300.0
+PROTOTYPES = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", type=Path, required=True, help="folder of one case")
+    parser.add_argument("--runs", type=int, default=3, help="segmentations with the warm worker")
+    parser.add_argument("--picture", type=Path, help="write a picture of the panel")
+    options = parser.parse_args()
+    patch = pytest.MonkeyPatch()
+    with running_slicer(patch) as module:
+        panel = open_with_real_worker(module, patch)
+        try:
+            measure(panel, options)
+        finally:
+            panel.widget.cleanup()
+            panel.window.close()
+    sys.stdout.flush()
+    os._exit(0)  # Qt and VTK, both gone from Python, quarrel over who cleans up
+
+
+def open_with_real_worker(module: Any, patch: pytest.MonkeyPatch) -> OpenPanel:
+    """The panel in a window; its worker is this Python's."""
+    window = qMRMLWidget()
+    QtWidgets.QVBoxLayout(window)
+    command = [sys.executable, "-m", "ProtoSegBrainLib", "worker"]
+    patch.setattr(module.ProtoSegBrainLogic, "workerCommand", lambda _logic: command)
+    widget = module.ProtoSegBrainWidget(window)
+    widget.setup()
+    patch.setattr("ProtoSegBrainPanel.installation.missingPackages", list)
+    window.resize(520, 1500)
+    window.show()
+    return OpenPanel(module, widget, window, None)
+
+
+def measure(panel: OpenPanel, options: argparse.Namespace) -> None:
+    """Do what a user does and say how long each step took."""
+    widget, ui = panel.widget, panel.ui
+    widget.inputs.choose(widget.logic.loadFolder(options.case))
+    say("first Segment to overlay, worker not running", [segment(panel)])
+    say("further Segment to overlay", [segment(panel) for _ in range(options.runs)])
+    widget.enter()
+    say("choose a prototype", [timed(ui.prototypesTable.selectRow, row) for row in range(PROTOTYPES)])
+    say("turn a prototype off", [timed(panel.tick, turned_off(panel, row), False) for row in range(PROTOTYPES)])
+    ui.showThreeDCheckBox.click()
+    say("the same with 3D shown (Undo)", [timed(panel.click, "undoButton") for _ in range(PROTOTYPES - 1)])
+    if options.picture:
+        panel.window.grab().save(str(options.picture))
+
+
+def segment(panel: OpenPanel) -> float:
+    """Seconds from the click to the result in the scene; as in Slicer, nothing is done between two looks."""
+    earlier, start = panel.widget.result, time.perf_counter()
+    panel.click("segmentButton")
+    while panel.widget.requests.isSegmenting or panel.widget.result in (None, earlier):
+        if time.perf_counter() - start > LONGEST_S or panel.ui.messageFrame.visible:
+            raise SystemExit(f"No result: {panel.text('messageLabel')}")
+        QtWidgets.QApplication.processEvents()
+        time.sleep(0.01)
+    return time.perf_counter() - start
+
+
+def turned_off(panel: OpenPanel, row: int) -> int:
+    return int(panel.widget.prototypes._rows[row].index)
+
+
+def timed(action: Callable[..., Any], *arguments: Any) -> float:
+    start = time.perf_counter()
+    action(*arguments)
+    QtWidgets.QApplication.processEvents()
+    return time.perf_counter() - start
+
+
+def say(what: str, seconds: list[float]) -> None:
+    print(f"{what:48s} median {statistics.median(seconds):6.3f} s, longest {max(seconds):6.3f} s, n = {len(seconds)}")
+
+
+if __name__ == "__main__":
+    main()
