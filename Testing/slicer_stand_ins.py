@@ -461,11 +461,22 @@ def use_true_properties() -> None:
 
     panel = MODULE / "ProtoSegBrainPanel"
     ours = ["ProtoSegBrain", "ProtoSegBrainPanel", *(f"ProtoSegBrainPanel.{file.stem}" for file in panel.glob("*.py"))]
-    for name in sys.modules:
-        if name.startswith(("test_panel", "open_panel", "slicer_stand_ins")):
+    tests = [name for name in sys.modules if name.startswith(("test_panel", "open_panel", "slicer_stand_ins"))]
+    with _without_torch():
+        for name in tests:
             __feature__.set_selection(0, name)
-    for name in ours:
-        __feature__.set_selection(TRUE_PROPERTY, name)
+        for name in ours:
+            __feature__.set_selection(TRUE_PROPERTY, name)
+
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """PySide looks into the source of every module that was imported; some of torch's have none and raise."""
+    hidden = {name: sys.modules.pop(name) for name in [*sys.modules] if name.split(".")[0] == "torch"}
+    try:
+        yield
+    finally:
+        sys.modules.update(hidden)
 
 
 def _set_cache(scene: Any, folder: str) -> None:
