@@ -37,6 +37,7 @@ from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 MODULE = Path(__file__).resolve().parents[1] / "ProtoSegBrain"
 PRODUCT = ("ProtoSegBrain", "ProtoSegBrainPanel")
+KEPT = ("ProtoSegBrainLib", "ProtoSegBrainScene")
 TRUE_PROPERTY = 2
 """PySide6's number for ``from __feature__ import true_property``."""
 
@@ -546,8 +547,10 @@ def _running_slicer(patch: pytest.MonkeyPatch, cache_folder: str) -> Iterator[ty
         patch.delitem(sys.modules, name)
     use_true_properties()
     FileDialog.answers.clear()
+    kept = {name: module for name, module in sys.modules.items() if name.split(".")[0] in KEPT}
     yield importlib.import_module("ProtoSegBrain")
-    for name in product_modules():
-        sys.modules.pop(name, None)
+    for name in [name for name in sys.modules if name.split(".")[0] in (*PRODUCT, *KEPT)]:
+        del sys.modules[name]
+    sys.modules.update(kept)  # a reload makes others, but the other tests hold on to these
     new["app"].quit()
     scene.Clear(True)
