@@ -147,9 +147,9 @@ def test_check_says_what_there_is(session: Session, model: Path, tmp_path: Path)
 def test_it_stops_when_told_and_after_what_was_asked_before(session: Session, model: Path) -> None:
     for request in ({"id": 1, "task": "check", "model": str(model)}, {"task": "stop"}):
         session.send(json.dumps(request))
-    out, err = session.process.communicate(timeout=60)
+    assert session.process.wait(60) == 0  # before its standard input is closed, which ends it at once
+    out, err = session.process.communicate()
     assert [json.loads(line)["id"] for line in out.splitlines()] == [1]
-    assert session.process.returncode == 0
     assert json.loads(err[err.rindex("{") :]) == {"ended": "stop"}
 
 
