@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -483,10 +484,13 @@ class ProtoSegBrainLogic(ScriptedLoadableModuleLogic):
         from ProtoSegBrainScene.result import inputsOf
 
         from ProtoSegBrainLib.case import case_from_volumes
+        from ProtoSegBrainLib.findings import findings
         from ProtoSegBrainLib.prediction import report_file, write_prediction
         from ProtoSegBrainLib.report import write_report
 
         prediction = self.results.of(nodes.segmentation).current
+        if not prediction.findings:  # of a what-if; they take too long for each click
+            prediction = replace(prediction, findings=findings(prediction))
         volumes = {role: volumeOf(node) for role, node in inputsOf(nodes).items()}
         case = case_from_volumes(volumes, prediction.case_id)
         files = write_prediction(prediction, folder)

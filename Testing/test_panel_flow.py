@@ -284,6 +284,18 @@ def test_results_are_saved_as_the_command_line_saves_them(panel, tmp_path):
     assert "already holds results" in panel.text("messageLabel")
 
 
+def test_a_what_if_is_saved_with_its_findings(panel, tmp_path):
+    from ProtoSegBrainLib.prediction import read_prediction
+
+    panel.segment()
+    panel.tick(2, False)
+    FileDialog.answers.append(str(tmp_path))
+    panel.click("saveResultsButton")
+    saved = read_prediction(tmp_path)
+    assert saved.volumes_ml["ED"] == 0
+    assert saved.findings["regions"]["WT"]["volume_ml"] == saved.volumes_ml["WT"]
+
+
 def test_a_report_that_fails_leaves_no_files(panel, tmp_path):
     nodes = add_inputs()
     panel.widget.inputs.choose(nodes)
