@@ -15,24 +15,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from small_model import save_small_model
 
 from ProtoSegBrainLib import segment_folder as module
 from ProtoSegBrainLib.case import Case
 from ProtoSegBrainLib.cli import main
-from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
 from ProtoSegBrainLib.predict import PredictConfig
 from ProtoSegBrainLib.prediction import Prediction, read_prediction
 from ProtoSegBrainLib.segment_folder import FolderConfig, Job, segment_folder
 from ProtoSegBrainLib.simulate import simulate_case, write_case
 from ProtoSegBrainLib.volume import Volume, read_volume, write_volume
-from ProtoSegBrainLib.weights import ModelCard, save_model
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ModelConfig(
-    widths=(4, 8), blocks=(1, 1), aspp_rates=(1,), aspp_channels=8, embedding_channels=4,
-    prototypes_per_class=(1, 1, 1, 1),
-)  # fmt: skip
 NAMES = ("case_1", "case_2", "case_3")
 ENDINGS = ("_seg.nii.gz", "_prob.nii.gz", "_sim.nii.gz", "_unc.nii.gz", "_prediction.json")
 
@@ -48,10 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_model(path, ProtoSegNet(SMALL), ModelCard("small", SMALL))
-    return path
+    return save_small_model(tmp_path_factory.mktemp("model") / "small.safetensors")
 
 
 @pytest.fixture
@@ -145,8 +136,7 @@ def test_results_made_otherwise_are_replaced_only_on_demand(data: Path, config: 
 
 def test_another_model_makes_another_result(data: Path, config: FolderConfig, tmp_path: Path) -> None:
     segment_folder(data / "case_3", tmp_path / "out", config)
-    torch.manual_seed(1)
-    save_model(tmp_path / "other.safetensors", ProtoSegNet(SMALL), ModelCard("other", SMALL))
+    save_small_model(tmp_path / "other.safetensors", seed=1)
     other = replace(config, model=tmp_path / "other.safetensors")
     assert segment_folder(data / "case_3", tmp_path / "out", other).failed.keys() == {"case_3"}
     assert segment_folder(data / "case_3", tmp_path / "out", replace(other, overwrite=True)).failed == {}

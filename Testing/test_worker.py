@@ -14,21 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_model import save_small_model
 
 from ProtoSegBrainLib.case import Case, case_from_volumes
 from ProtoSegBrainLib.exchange import receive_prediction, send_volumes
 from ProtoSegBrainLib.labels import MODALITIES
-from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
 from ProtoSegBrainLib.predict import PredictConfig, predict
 from ProtoSegBrainLib.volume import Volume
-from ProtoSegBrainLib.weights import ModelCard, load_model, save_model
+from ProtoSegBrainLib.weights import load_model
 from ProtoSegBrainLib.worker import Server
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ModelConfig(
-    widths=(4, 8), blocks=(1, 1), aspp_rates=(1,), aspp_channels=8, embedding_channels=4,
-    prototypes_per_class=(1, 1, 1, 1),
-)  # fmt: skip
 
 
 class Session:
@@ -69,10 +65,7 @@ def session() -> Iterator[Session]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_model(path, ProtoSegNet(SMALL), ModelCard("small", SMALL))
-    return path
+    return save_small_model(tmp_path_factory.mktemp("model") / "small.safetensors")
 
 
 def volumes_of(case: Case) -> dict[str, Volume]:
