@@ -6,7 +6,7 @@ prediction, so that a result explains itself, and can be changed, without the ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +16,25 @@ from ProtoSegBrainLib.labels import CLASSES
 
 QUANTILES = 101
 """A prototype's scale: its similarity at 0, 1, ... 100 per cent of the true voxels of its class."""
+
+
+def no_prototypes(model: str) -> str:
+    """What is said of a model without prototypes wherever they are asked for."""
+    return f"This model ({model}) has no prototypes, so it cannot say why."
+
+
+def require_prototypes(prototype_class: Sequence[object], model: str) -> None:
+    """Refuse what only prototypes can answer.
+
+    Args:
+        prototype_class: Of each prototype of the model.
+        model: Its name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not prototype_class:
+        raise ValueError(no_prototypes(model))
 
 
 @dataclass(frozen=True)
@@ -226,10 +245,10 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The last layer of a model and what its numbers mean.
+    """The last layer of a model and what its numbers mean; without prototypes (P = 0) only the calibration does.
 
     Attributes:
-        prototype_class: Class name of each of the P prototypes.
+        prototype_class: Class name of each of the P prototypes; () for a model that has none.
         weight: (K, P) float32; 0 where a prototype does not speak for a class.
         bias: (K,) float32.
         similarity: ``log`` (of the squared distance on the unit sphere) or ``cosine``.
@@ -249,6 +268,13 @@ class Evidence:
     prototype_stride: int = 2
     prototypes: tuple[Prototype, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
+
+    @classmethod
+    def none(cls, stride: int, calibration: Calibration) -> Evidence:
+        """That of a network without prototypes: its decision cannot be taken apart."""
+        classes = len(CLASSES)
+        weight, bias = np.zeros((classes, 0), np.float32), np.zeros(classes, np.float32)
+        return cls((), weight, bias, prototype_stride=stride, calibration=calibration)
 
     def logits(self, similarities: np.ndarray) -> np.ndarray:
         """(P, ...) -> (K, ...): bias_k + sum_p weight_kp s_p."""
@@ -312,7 +338,7 @@ class Evidence:
         """
         return cls(
             prototype_class=tuple(content["prototype_class"]),
-            weight=np.asarray(content["weight"], np.float32),
+            weight=np.asarray(content["weight"], np.float32).reshape(len(content["bias"]), -1),
             bias=np.asarray(content["bias"], np.float32),
             similarity=content["similarity"],
             epsilon=content["epsilon"],

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ProtoSegBrainLib.labels import CLASSES
-from ProtoSegBrainLib.model import ProtoSegNet
+from ProtoSegBrainLib.model import SegmentationNet
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -24,6 +24,8 @@ FALLBACK_TILE = 64
 # Prototypes, last layer and calibration take the voxels by slices that the processor's cache holds: half the time of
 # all at once.
 SLICES_AT_ONCE = 4
+# Of neighbouring windows, where logits are blended: the usual half.
+OVERLAP = 0.5
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 
 
@@ -91,7 +93,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def run_network(
-    network: ProtoSegNet, images: Tensor, precision: torch.dtype, *, tile: int | None = None, tta: bool = False
+    network: SegmentationNet, images: Tensor, precision: torch.dtype, *, tile: int | None = None, tta: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Similarities (P, x, y, z) and logits (K, x, y, z), float32, on the prototype grid of the padded images.
 
@@ -110,7 +112,7 @@ def run_network(
 
 
 def run_views(
-    network: ProtoSegNet, images: Tensor, precision: torch.dtype, *, tile: int | None = None, tta: bool = False
+    network: SegmentationNet, images: Tensor, precision: torch.dtype, *, tile: int | None = None, tta: bool = False
 ) -> list[tuple[Tensor, Tensor]]:
     """As ``run_network``, but each view on its own: as it is and, with ``tta``, mirrored; the latter turned back."""
     images = _pad(images.to(precision), network.size_multiple)  # the first convolution rounds them anyway
@@ -143,11 +145,15 @@ def tiles(
         yield core, window
 
 
-def _windows(network: ProtoSegNet, images: Tensor, precision: torch.dtype, tile: int | None) -> tuple[Tensor, Tensor]:
+def _windows(
+    network: SegmentationNet, images: Tensor, precision: torch.dtype, tile: int | None
+) -> tuple[Tensor, Tensor]:
     """Similarities and logits of padded images, in one window or in tiles with the margin that makes them equal."""
+    if network.window is not None:
+        return _blended_windows(network, images, precision, min(network.window, tile or network.window))
     if tile is None or tile >= max(images.shape[1:]):
         return _window(network, images, precision)
-    stride = network.prototype_stride
+    stride = network.stride
     counts = (len(network.prototype_class), len(CLASSES))
     size = [n // stride for n in images.shape[1:]]
     whole = tuple(images.new_empty(n, *size, dtype=torch.float32) for n in counts)
@@ -163,11 +169,11 @@ def _windows(network: ProtoSegNet, images: Tensor, precision: torch.dtype, tile:
     return whole[0], whole[1]
 
 
-def _window(network: ProtoSegNet, images: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+def _window(network: SegmentationNet, images: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
     """Similarities and logits of one window, x fastest in memory: the order of the files."""
     with _at(precision, images.device):
         decoded = network.decoded(images[None])
-    depth = decoded.shape[-1] if network.config.prototype_size > 1 else SLICES_AT_ONCE
+    depth = SLICES_AT_ONCE if network.voxelwise else decoded.shape[-1]
     similarities, logits = (
         images.new_empty(n, *reversed(decoded.shape[2:]), dtype=torch.float32).permute(0, 3, 2, 1)
         for n in (len(network.prototype_class), len(CLASSES))
@@ -175,11 +181,27 @@ def _window(network: ProtoSegNet, images: Tensor, precision: torch.dtype) -> tup
     for start in range(0, decoded.shape[-1], depth):
         part = slice(start, start + depth)
         with _at(precision, images.device):
-            features = network.embedding(decoded[..., part].contiguous(memory_format=torch.channels_last_3d))
-        output = network.compare(features.float())
+            output = network.decide(decoded[..., part].contiguous(memory_format=torch.channels_last_3d))
         similarities[..., part] = output.similarities[0]
         logits[..., part] = output.logits[0]
     return similarities, logits
+
+
+def _blended_windows(
+    network: SegmentationNet, images: Tensor, precision: torch.dtype, edge: int
+) -> tuple[Tensor, Tensor]:
+    """Logits of overlapping windows, weighted towards each window's centre: what such networks are trained for.
+
+    A network that takes statistics of its window must meet windows of the size it has seen (no prototypes here).
+    """
+    from monai.inferers import sliding_window_inference
+
+    def logits_of(window: Tensor) -> Tensor:
+        with _at(precision, images.device):
+            return network(window).logits.float()
+
+    logits = sliding_window_inference(images[None], (edge,) * 3, 1, logits_of, overlap=OVERLAP, mode="gaussian")[0]
+    return logits[:0], logits
 
 
 def _at(precision: torch.dtype, device: torch.device) -> torch.autocast:

@@ -30,9 +30,15 @@ class LossConfig:
     dice: float = field(default=0.0, metadata={"help": "weight of the per-class Dice loss"})
     weighted_dice: float = field(default=0.0, metadata={"help": "weight of the generalised (volume-weighted) Dice"})
     region_dice: float = field(default=1.0, metadata={"help": "weight of the Dice loss of WT, TC and ET"})
+    region_sigmoid_dice: float = field(
+        default=0.0, metadata={"help": "weight of the Dice loss of WT, TC and ET as three sigmoids (target regions)"}
+    )
     cross_entropy: float = field(default=1.0, metadata={"help": "weight of the cross-entropy"})
     focal: float = field(default=0.0, metadata={"help": "weight of the focal loss"})
     hard_examples: float = field(default=0.0, metadata={"help": "weight of the cross-entropy of the hardest voxels"})
+    deep_supervision: tuple[float, ...] = field(
+        default=(0.5, 0.25), metadata={"help": "weights of the losses of coarser decoder levels, where there are any"}
+    )
     purity: float = field(default=0.1, metadata={"help": "joint phase: weight of the purity loss"})
     cluster: float = field(default=0.2, metadata={"help": "joint phase: weight of the clustering loss"})
     separation: float = field(default=0.2, metadata={"help": "joint phase: weight of the separation loss"})
@@ -74,6 +80,20 @@ def region_dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
     truth = truth.flatten(2)
     overlap = torch.einsum("rk,bkl,rl->br", members, probabilities @ truth.transpose(1, 2), members)
     total = (probabilities.sum(2) + truth.sum(2)) @ members.T
+    return (1 - (2 * overlap + SMOOTH_VOXELS) / (total + SMOOTH_VOXELS)).mean()
+
+
+def region_sigmoid_dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Mean over WT, TC, ET of 1 - soft Dice with squares below (Milletari et al. 2016), each region its own sigmoid.
+
+    For class logits that were made of region logits (``peers.class_logits``), of which these are the differences.
+    """
+    classes = [CLASSES.index(name) for name in ("background", "ED", "NCR", "ET")]
+    probabilities = logits[:, classes].diff(dim=1).sigmoid()
+    regions = truth[:, classes[1:]].flip(1).cumsum(dim=1).flip(1)  # WT, TC, ET
+    axes = (0, 2, 3, 4)
+    overlap = (probabilities * regions).sum(axes)
+    total = (probabilities.square() + regions.square()).sum(axes)
     return (1 - (2 * overlap + SMOOTH_VOXELS) / (total + SMOOTH_VOXELS)).mean()
 
 
@@ -157,6 +177,7 @@ SEGMENTATION_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "dice": dice_loss,
     "weighted_dice": weighted_dice_loss,
     "region_dice": region_dice_loss,
+    "region_sigmoid_dice": region_sigmoid_dice_loss,
     "cross_entropy": cross_entropy_loss,
     "focal": focal_loss,
     "hard_examples": hard_examples_loss,

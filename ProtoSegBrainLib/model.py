@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +43,8 @@ class ModelConfig:
     prototype_stride: int = field(default=2, metadata={"help": "voxels of the input per voxel of the prototype grid"})
     embedding_channels: int = field(default=32, metadata={"help": "channels of embedding and prototypes"})
     prototypes_per_class: tuple[int, ...] = field(
-        default=(6, 5, 5, 5), metadata={"help": "prototypes of background, NCR, ED, ET"}
+        default=(6, 5, 5, 5),
+        metadata={"help": "prototypes of background, NCR, ED, ET; all 0: a plain 1x1x1 head in their place"},
     )
     prototype_size: int = field(default=1, metadata={"help": "edge of a prototype on its grid: 1, 3 or 5"})
     similarity: str = field(default="log", metadata={"help": "log (of squared L2 distance) or cosine"})
@@ -80,7 +81,6 @@ class ModelConfig:
             len(self.prototypes_per_class) == len(CLASSES) and min(self.prototypes_per_class) >= 0,
             f"prototypes_per_class needs {len(CLASSES)} counts (of {CLASSES}), not {self.prototypes_per_class}",
         )
-        _require(sum(self.prototypes_per_class) > 0, "prototypes_per_class must name at least one prototype")
         _require(
             self.prototype_stride in self.level_strides,
             f"prototype_stride must be one of {self.level_strides}, not {self.prototype_stride}",
@@ -103,11 +103,73 @@ def _require(condition: bool, message: str) -> None:
 
 
 class NetworkOutput(NamedTuple):
-    """What one forward pass gives, all float32 on the prototype grid."""
+    """What one forward pass gives, all float32 on the grid of the logits; P is 0 for a network without prototypes."""
 
     logits: Tensor  # (B, K, x, y, z)
     similarities: Tensor  # (B, P, x, y, z)
     distances: Tensor  # (B, P, x, y, z), squared L2 on the unit sphere
+    deep: tuple[Tensor, ...] = ()  # in training: logits of coarser decoder levels, for deep supervision
+
+
+def without_prototypes(logits: Tensor, deep: tuple[Tensor, ...] = ()) -> NetworkOutput:
+    """The output of a network that has no prototypes."""
+    none = logits[:, :0]
+    return NetworkOutput(logits, none, none, deep)
+
+
+class SegmentationNet(nn.Module):
+    """What training and inference need of a network: (B, 4, X, Y, Z) z-scored images -> class logits.
+
+    ``forward`` is ``decide(decoded(x))``. What ``decide`` does is done voxel by voxel where ``voxelwise`` is true, so
+    that it can take a part of the brain at a time.
+
+    Attributes:
+        stride: Voxels of the input per voxel of the logits.
+        size_multiple: Input sizes must be multiples of this (pad with zeros).
+        receptive_field: Voxels around a voxel of the logits that can change it, as a multiple of ``size_multiple``. A
+            tile with this margin gives the whole brain's logits exactly, unless the network takes statistics of its
+            window (a norm other than BatchNorm, global pooling).
+        window: Edge in voxels of the windows of which a brain's logits are blended; None: they come at one go.
+        voxelwise: See above.
+    """
+
+    stride: int
+    size_multiple: int
+    receptive_field: int
+    window: int | None = None
+    voxelwise = True
+
+    @property
+    def prototype_class(self) -> tuple[int, ...]:
+        """Class index of each of the P prototypes; () where there are none."""
+        return ()
+
+    def decoded(self, x: Tensor) -> Tensor:
+        """What the decision is made of: (B, 4, X, Y, Z) -> (B, D, x, y, z)."""
+        raise NotImplementedError
+
+    def decide(self, decoded: Tensor) -> NetworkOutput:
+        """From what ``decoded`` gives, or from a part of it, to the output there."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> NetworkOutput:
+        return self.decide(self.decoded(x))
+
+    def teachable(self, truth: Tensor) -> Tensor:
+        """The true shares (B, K, x, y, z), told apart as far as this network can."""
+        return truth
+
+    def check_size(self, x: Tensor) -> None:
+        """Refuse images that the network cannot take.
+
+        Raises:
+            ValueError: Another number of modalities, or a size that is no multiple of ``size_multiple``.
+        """
+        if x.ndim != 5 or x.shape[1] != len(MODALITIES) or any(n % self.size_multiple for n in x.shape[2:]):
+            raise ValueError(
+                f"The network expects (B, {len(MODALITIES)}, X, Y, Z) with X, Y, Z multiples of {self.size_multiple}; "
+                f"got {tuple(x.shape)}. Pad with zeros."
+            )
 
 
 class ConvNormAct(nn.Sequential):
@@ -390,8 +452,8 @@ class LastLayer(nn.Module):
             self.weight.clamp_(min=0).mul_(self.prototype_class_identity)
 
 
-class ProtoSegNet(nn.Module):
-    """The whole network. Input sizes must be multiples of ``size_multiple`` (pad with zeros)."""
+class FeatureNet(SegmentationNet):
+    """Backbone -> 3D ASPP -> light decoder: all but the head, which decides."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -399,14 +461,49 @@ class ProtoSegNet(nn.Module):
         self.backbone = Backbone(config)
         self.aspp = ASPP(config.widths[-1], config)
         self.decoder = Decoder(self.aspp.outputs, config)
+
+    def decoded(self, x: Tensor) -> Tensor:
+        self.check_size(x)
+        levels = self.backbone(x)
+        return self.decoder(self.aspp(levels[-1]), levels)
+
+    @property
+    def size_multiple(self) -> int:  # type: ignore[override]
+        """The stride of the coarsest level."""
+        return self.config.level_strides[-1]
+
+    @property
+    def stride(self) -> int:  # type: ignore[override]
+        """Input voxels per voxel of the prototype grid."""
+        return self.config.prototype_stride
+
+    @property
+    def receptive_field(self) -> int:  # type: ignore[override]
+        """Counted from the configuration."""
+        config = self.config
+        strides = config.level_strides
+        radius = BLOCKS[config.backbone].radius
+        reach = strides[0] + sum(s * n * radius for s, n in zip(strides, config.blocks, strict=True))
+        reach += max(config.aspp_rates) * strides[-1]
+        reach += sum(fine for fine in strides if config.prototype_stride <= fine < strides[-1])
+        reach += (config.prototype_size // 2) * config.prototype_stride
+        return math.ceil((reach + strides[-1]) / self.size_multiple) * self.size_multiple
+
+
+class ProtoSegNet(FeatureNet):
+    """The whole network: its features decide through their similarities to the prototypes and through nothing else."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        _require(sum(config.prototypes_per_class) > 0, "prototypes_per_class must name at least one prototype")
         self.embedding = nn.Conv3d(self.decoder.outputs, config.embedding_channels, 1)
         self.prototype_layer = PrototypeLayer(config)
         self.last_layer = LastLayer(config, self.prototype_layer.max_similarity())
+        self.voxelwise = config.prototype_size == 1
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor) -> NetworkOutput:
-        """(B, 4, X, Y, Z) z-scored images -> outputs on the prototype grid."""
-        return self.compare(self.features(x))
+    def decide(self, decoded: Tensor) -> NetworkOutput:
+        return self.compare(self.embedding(decoded).float())
 
     def compare(self, features: Tensor) -> NetworkOutput:
         """The embedding (B, C, x, y, z), or for prototypes of one voxel any part of it -> the outputs there."""
@@ -422,24 +519,6 @@ class ProtoSegNet(nn.Module):
         """The embedding before it is brought to unit length, float32."""
         return self.embedding(self.decoded(x)).float()
 
-    def decoded(self, x: Tensor) -> Tensor:
-        """What the embedding is made of, voxel by voxel: (B, 4, X, Y, Z) -> (B, D, x, y, z)."""
-        self._check_size(x)
-        levels = self.backbone(x)
-        return self.decoder(self.aspp(levels[-1]), levels)
-
-    def _check_size(self, x: Tensor) -> None:
-        if x.ndim != 5 or x.shape[1] != len(MODALITIES) or any(n % self.size_multiple for n in x.shape[2:]):
-            raise ValueError(
-                f"The network expects (B, {len(MODALITIES)}, X, Y, Z) with X, Y, Z multiples of {self.size_multiple}; "
-                f"got {tuple(x.shape)}. Pad with zeros."
-            )
-
-    @property
-    def size_multiple(self) -> int:
-        """Input sizes must be multiples of this: the stride of the coarsest level."""
-        return self.config.level_strides[-1]
-
     @property
     def prototype_stride(self) -> int:
         """Input voxels per voxel of the prototype grid."""
@@ -450,21 +529,17 @@ class ProtoSegNet(nn.Module):
         """Class index of each of the P prototypes."""
         return self.config.prototype_class
 
-    @property
-    def receptive_field(self) -> int:
-        """Voxels around a prototype voxel that can change its logits, as a multiple of ``size_multiple``.
 
-        A tile with this margin gives the whole brain's logits exactly (not with ``aspp_pooling`` or a norm that
-        takes its statistics from the window).
-        """
-        config = self.config
-        strides = config.level_strides
-        radius = BLOCKS[config.backbone].radius
-        reach = strides[0] + sum(s * n * radius for s, n in zip(strides, config.blocks, strict=True))
-        reach += max(config.aspp_rates) * strides[-1]
-        reach += sum(fine for fine in strides if config.prototype_stride <= fine < strides[-1])
-        reach += (config.prototype_size // 2) * config.prototype_stride
-        return math.ceil((reach + strides[-1]) / self.size_multiple) * self.size_multiple
+class PlainNet(FeatureNet):
+    """The same network with a plain 1x1x1 head in place of the prototypes: shows what explaining costs."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.head = nn.Conv3d(self.decoder.outputs, len(CLASSES), 1)
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def decide(self, decoded: Tensor) -> NetworkOutput:
+        return without_prototypes(self.head(decoded).float())
 
 
 def _per_voxel(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -492,7 +567,10 @@ def with_reach(network: ProtoSegNet, reach: float | None) -> ProtoSegNet:
     return changed.train(network.training)
 
 
-def fuse_for_inference(network: ProtoSegNet) -> ProtoSegNet:
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def fuse_for_inference(network: Net) -> Net:
     """A copy in evaluation mode whose BatchNorms are folded into the convolutions before them; other norms stay."""
     fused = copy.deepcopy(network).eval()
     for module in list(fused.modules()):
@@ -507,25 +585,3 @@ def _fold_batch_norms(sequence: nn.Sequential) -> None:
         if isinstance(conv, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
             sequence._modules[name] = torch.nn.utils.fusion.fuse_conv_bn_eval(conv, norm)
             sequence._modules[following] = nn.Identity()
-
-
-PRESETS = {
-    "default": ModelConfig(),
-    # The origin document's own numbers, with its faults mended: normalised ASPP branches, unit sphere, L2 by
-    # convolution, classification before upsampling.
-    "seed": ModelConfig(
-        stem_stride=1,
-        widths=(64, 128, 256, 512),
-        blocks=(1, 1, 1, 1),
-        aspp_rates=(6, 12, 18),
-        aspp_channels=256,
-        aspp_pointwise=True,
-        aspp_pooling=True,
-        prototype_stride=8,
-        embedding_channels=256,
-        prototypes_per_class=(0, 1, 1, 1),
-        epsilon=1e-4,
-        reach=None,
-        class_connected=False,
-    ),
-}

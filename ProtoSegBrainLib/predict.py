@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
@@ -33,9 +33,10 @@ from ProtoSegBrainLib.inference import (
     plan,
     run_views,
 )
-from ProtoSegBrainLib.labels import CLASSES
-from ProtoSegBrainLib.model import ProtoSegNet, fuse_for_inference
-from ProtoSegBrainLib.prediction import Prediction, prototype_affine, volumes_ml
+from ProtoSegBrainLib.labels import CLASSES, REGIONS
+from ProtoSegBrainLib.model import ProtoSegNet, SegmentationNet, fuse_for_inference
+from ProtoSegBrainLib.networks import regions_of
+from ProtoSegBrainLib.prediction import Prediction, prototype_affine, volumes_ml, what_is_not_found
 from ProtoSegBrainLib.preprocess import NetworkInput, prepare, to_reference
 from ProtoSegBrainLib.uncertainty import disagreement
 from ProtoSegBrainLib.weights import ModelCard, load_model
@@ -69,7 +70,7 @@ class PredictConfig:
 
 def predict(
     case: Case,
-    model: tuple[ProtoSegNet, ModelCard] | None = None,
+    model: tuple[SegmentationNet, ModelCard] | None = None,
     config: PredictConfig | None = None,
     on_progress: Progress | None = None,
 ) -> Prediction:
@@ -119,7 +120,7 @@ def predict(
 
 
 def _on_case(
-    case: Case, network_input: NetworkInput, output: _Output, network: ProtoSegNet, card: ModelCard
+    case: Case, network_input: NetworkInput, output: _Output, network: SegmentationNet, card: ModelCard
 ) -> Prediction:
     """The decision on the case's grid; findings, device and timings are still to come."""
     brain = case.brain
@@ -129,14 +130,14 @@ def _on_case(
         label=label,
         probabilities=probabilities,
         similarities=output.similarities,
-        similarity_affine=prototype_affine(network_input.affine, network.prototype_stride),
+        similarity_affine=prototype_affine(network_input.affine, network.stride),
         affine=case.affine,
         volumes_ml=volumes_ml(label, case.affine),
         model=_identity(network, card),
         evidence=evidence_of(network, card),
         device="",
         timings_s={},
-        warnings=sentences,
+        warnings=(*what_is_not_found(card.name, regions_of(card.model)), *sentences),
         disagreement=_disagreement(output, network_input, brain),
         look=look_of(network_input.images),
     )
@@ -158,7 +159,7 @@ class _Output(NamedTuple):
 
 def _run_first_that_fits(
     attempts: list[Attempt],
-    network: ProtoSegNet,
+    network: SegmentationNet,
     network_input: NetworkInput,
     temperature: tuple[float, ...],
     tta: bool,
@@ -189,7 +190,7 @@ def _run_first_that_fits(
 @torch.inference_mode()
 def _run(
     attempt: Attempt,
-    network: ProtoSegNet,
+    network: SegmentationNet,
     network_input: NetworkInput,
     temperature: tuple[float, ...],
     tta: bool,
@@ -202,7 +203,7 @@ def _run(
 
     def probabilities(logits: Tensor) -> Tensor:
         """From here on z, y, x: the order of the files, see ``decision.on_reference``."""
-        return _fine_probabilities(logits.permute(0, 3, 2, 1), (z, y, x), network.prototype_stride, temperature)
+        return _fine_probabilities(logits.permute(0, 3, 2, 1), (z, y, x), network.stride, temperature)
 
     tumour = probabilities(mean_of([logits for _, logits in views]))[1:]
     apart = disagreement([probabilities(logits).cpu().numpy() for _, logits in views]) if tta else None
@@ -253,14 +254,19 @@ def calibrated(logits: Tensor, temperature: tuple[float, ...]) -> Tensor:
     return (logits * slope).softmax(dim=0)
 
 
-def _identity(network: ProtoSegNet, card: ModelCard) -> dict[str, Any]:
+def _identity(network: SegmentationNet, card: ModelCard) -> dict[str, Any]:
     """What a result says of the model it comes from."""
     prototype_class = [CLASSES[index] for index in network.prototype_class]
-    return {"name": card.name, "identity": card.identity, "prototype_class": prototype_class}
+    identity = {"name": card.name, "identity": card.identity, "prototype_class": prototype_class}
+    regions = regions_of(card.model)
+    return identity if set(regions) == set(REGIONS) else {**identity, "regions": list(regions)}
 
 
-def evidence_of(network: ProtoSegNet, card: ModelCard) -> Evidence:
-    """The last layer of a network and what its card says of the prototypes."""
+def evidence_of(network: SegmentationNet, card: ModelCard) -> Evidence:
+    """The last layer of a network and what its card says of the prototypes; without prototypes, no evidence at all."""
+    if not network.prototype_class:
+        return Evidence.none(network.stride, card.calibration)
+    network = cast(ProtoSegNet, network)
     return Evidence(
         prototype_class=tuple(CLASSES[index] for index in network.prototype_class),
         weight=network.last_layer.weight.detach().cpu().numpy().copy(),

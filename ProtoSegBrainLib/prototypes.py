@@ -17,7 +17,7 @@ from ProtoSegBrainLib.dataset import Batch, TrainingCase, brain_label, padded_la
 from ProtoSegBrainLib.evidence import Prototype
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.losses import class_shares, cross_entropy_loss, region_dice_loss
-from ProtoSegBrainLib.model import ProtoSegNet, upsample
+from ProtoSegBrainLib.model import ProtoSegNet
 
 Progress = Callable[[float, str], None]
 
@@ -275,15 +275,3 @@ def _similarities_and_truth(network: ProtoSegNet, case: TrainingCase) -> tuple[T
     window = whole_window(case, network.size_multiple)
     label = padded_label(case, window)
     return network(window).similarities.half(), class_shares(label, network.prototype_stride)
-
-
-@torch.no_grad()
-def predict_classes(network: ProtoSegNet, case: TrainingCase) -> np.ndarray:
-    """(X, Y, Z) uint8 classes of a prepared case: argmax of the upsampled logits, nothing else."""
-    # Held-out cases stay in the computer's memory, wherever the network is.
-    window = whole_window(case, network.size_multiple).to(next(network.parameters()).device)
-    with torch.autocast(window.device.type, torch.bfloat16):
-        logits = network(window).logits
-    classes = upsample(logits, window.shape[2:]).argmax(dim=1)[0]
-    box = tuple(slice(n) for n in case.label.shape)
-    return classes[box].to(torch.uint8).cpu().numpy()

@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from ProtoSegBrainLib.evidence import Calibration, Prototype
 from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
-from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
+from ProtoSegBrainLib.model import SegmentationNet
+from ProtoSegBrainLib.networks import NetworkConfig, build_network, config_from_dict
 
 FORMAT = "protosegbrain-1"
 BUNDLED = Path(__file__).parent / "weights" / "default.safetensors"
@@ -30,7 +31,7 @@ class ModelCard:
     """What a person, and the code, must know about a model."""
 
     name: str
-    model: ModelConfig
+    model: NetworkConfig
     prototypes: tuple[Prototype, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
     training: dict[str, Any] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class ModelCard:
         }
 
 
-def save_model(path: Path, network: ProtoSegNet, card: ModelCard) -> ModelCard:
+def save_model(path: Path, network: SegmentationNet, card: ModelCard) -> ModelCard:
     """Write ``path`` (.safetensors) and its card beside it; returns the card with the weights' identity.
 
     Convolution weights of the network before the prototype layer are stored in half precision.
@@ -67,7 +68,7 @@ def save_model(path: Path, network: ProtoSegNet, card: ModelCard) -> ModelCard:
     return card
 
 
-def load_model(path: Path | None = None, device: str = "cpu") -> tuple[ProtoSegNet, ModelCard]:
+def load_model(path: Path | None = None, device: str = "cpu") -> tuple[SegmentationNet, ModelCard]:
     """The network, in evaluation mode, and its card; ``None`` gives the bundled model.
 
     Raises:
@@ -84,7 +85,7 @@ def load_model(path: Path | None = None, device: str = "cpu") -> tuple[ProtoSegN
     if hashlib.sha256(content).hexdigest() != card.identity:
         card_name = path.with_suffix(".json").name
         raise ValueError(f"{path} is not the file its card {card_name} describes (SHA-256 differs); fetch both again.")
-    network = ProtoSegNet(card.model)
+    network = build_network(card.model)
     try:
         network.load_state_dict(tensors)  # half precision becomes float32 on the way in
     except RuntimeError as error:
@@ -109,7 +110,7 @@ def read_card(path: Path) -> ModelCard:
             raise ValueError(f"format {content['format']!r}, expected {FORMAT!r}")
         return ModelCard(
             name=content["name"],
-            model=_model_config(content["model"]),
+            model=config_from_dict(content["model"]),
             prototypes=tuple(Prototype.from_dict(p) for p in content["prototypes"]),
             calibration=Calibration.from_dict(content["calibration"]),
             training=content["training"],
@@ -134,7 +135,7 @@ def recalibrate(path: Path, calibration: Calibration) -> None:
 
 
 @torch.no_grad()
-def round_as_stored(network: ProtoSegNet) -> None:
+def round_as_stored(network: SegmentationNet) -> None:
     """Round the weights to what ``save_model`` writes, so that what is computed next holds for the stored model."""
     for name, value in network.state_dict().items():
         value.copy_(_storable(name, value))
@@ -144,9 +145,3 @@ def _storable(name: str, value: torch.Tensor) -> torch.Tensor:
     value = value.detach().cpu()
     is_kernel = value.ndim == 5 and not name.startswith("prototype_layer")
     return (value.half() if is_kernel else value).contiguous()
-
-
-def _model_config(content: dict[str, Any]) -> ModelConfig:
-    older = {"reach": None}  # what models were before the field came
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in (older | content).items()}
-    return ModelConfig(**values)

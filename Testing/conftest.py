@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from ProtoSegBrainLib.case import Case
 from ProtoSegBrainLib.simulate import simulate_case
@@ -31,3 +33,28 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real cases in {folder}")
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For networks so small that threads only cost."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """The figures that a test saves, to be looked into."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def remember(figure: Figure, *args, **named) -> None:
+        figures.append(figure)
+        save(figure, *args, **named)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    return figures

@@ -20,6 +20,7 @@ from ProtoSegBrainLib.losses import (
     segmentation_losses,
     separation_loss,
 )
+from ProtoSegBrainLib.peers import class_logits
 
 # Two voxels: the first truly background, the second truly ET. Class probabilities, one voxel a line.
 PROBABILITIES = ((0.7, 0.1, 0.1, 0.1), (0.2, 0.1, 0.2, 0.5))
@@ -65,6 +66,14 @@ HAND_COMPUTED = {
     - 2
     * ((0.7 + 0.5) / (1 + S) ** 2)
     / ((0.9 + 1) / (1 + S) ** 2 + 0.2 / S**2 + 0.3 / S**2 + (0.6 + 1) / (1 + S) ** 2),
+    # Sigmoids of the differences of logits, a / (a + b): ED to background, NCR to ED, ET to NCR; squares below.
+    "region_sigmoid_dice": 1
+    - (
+        soft_dice(0.2 / 0.4, (0.1 / 0.8) ** 2 + (0.2 / 0.4) ** 2 + 1)
+        + soft_dice(0.1 / 0.3, (0.1 / 0.2) ** 2 + (0.1 / 0.3) ** 2 + 1)
+        + soft_dice(0.5 / 0.6, (0.1 / 0.2) ** 2 + (0.5 / 0.6) ** 2 + 1)
+    )
+    / 3,
     "cross_entropy": -(math.log(0.7) + math.log(0.5)) / 2,
     "focal": -(0.3**2 * math.log(0.7) + 0.5**2 * math.log(0.5)) / 2,
     "hard_examples": -math.log(0.5),
@@ -104,7 +113,7 @@ def test_hard_examples_are_the_hardest_share() -> None:
     assert loss.item() == pytest.approx(-(math.log(0.1) + math.log(0.3)) / 2, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", SEGMENTATION_TERMS)
+@pytest.mark.parametrize("name", [name for name in SEGMENTATION_TERMS if name != "region_sigmoid_dice"])
 def test_segmentation_term_rests_at_the_truth_and_points_to_it(name: str) -> None:
     term, truth = SEGMENTATION_TERMS[name], two_voxels()[1]
     assert term(truth * 60, truth).item() == pytest.approx(0, abs=1e-6)
@@ -113,6 +122,14 @@ def test_segmentation_term_rests_at_the_truth_and_points_to_it(name: str) -> Non
     assert logits.grad is not None
     assert logits.grad[0, 3, 1] <= 0 <= logits.grad[0, 3, 0], "ET rises where it is true and falls where it is not"
     assert logits.grad.abs().sum() > 1e-4
+
+
+def test_sigmoids_of_regions_rest_where_each_region_is_true() -> None:
+    truth = voxels(((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0)))
+    regions = torch.tensor([[0, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 1.0]])[None, :, :, None, None] * 60 - 30  # WT, TC, ET
+    assert losses.region_sigmoid_dice_loss(class_logits(regions, "regions"), truth).item() == pytest.approx(0, abs=1e-6)
+    wrong = losses.region_sigmoid_dice_loss(class_logits(-regions, "regions"), truth).item()
+    assert wrong == pytest.approx(1 - (S / (4 + S)), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", SEGMENTATION_TERMS)

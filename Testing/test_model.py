@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ProtoSegBrainLib.configuration import load_config
 from ProtoSegBrainLib.losses import cross_entropy_loss
-from ProtoSegBrainLib.model import PRESETS, ModelConfig, ProtoSegNet, fuse_for_inference, upsample, with_reach
+from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet, fuse_for_inference, upsample, with_reach
 
 SMALL = ModelConfig(
     widths=(4, 8), blocks=(1, 1), aspp_rates=(1, 2), aspp_channels=4, embedding_channels=6,
@@ -83,7 +84,7 @@ def test_every_option_builds_learns_and_is_explained_by_its_similarities(option:
     grid = (16 // stride, 8 // stride, 24 // stride)
     assert output.logits.shape == (1, 4, *grid)
     assert output.similarities.shape == output.distances.shape == (1, count, *grid)
-    assert all(part.dtype == torch.float32 for part in output)
+    assert all(part.dtype == torch.float32 for part in output[:3])
     assert output.distances.min() >= 0
     assert output.distances.max() <= 4 + 1e-5
     assert output.logits.std() > 1e-4, "the image must matter"
@@ -239,7 +240,7 @@ def test_prototypes_stay_float32_under_autocast() -> None:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         output = network(images)
         features = network.features(images)
-    assert all(part.dtype == torch.float32 for part in output)
+    assert all(part.dtype == torch.float32 for part in output[:3])
     torch.testing.assert_close(output.distances, network.prototype_layer.distances(features), rtol=0, atol=1e-6)
 
 
@@ -387,15 +388,15 @@ def test_checkpointing_changes_neither_gradients_nor_running_statistics(backbone
 
 
 def test_default_preset_is_small_and_speaks_for_every_class() -> None:
-    network = ProtoSegNet(PRESETS["default"])
+    network = ProtoSegNet(ModelConfig())
     assert sum(parameter.numel() for parameter in network.parameters()) * 2 < 8e6, "half precision fits in 8 MB"
-    assert min(PRESETS["default"].prototypes_per_class) >= 5
+    assert min(ModelConfig().prototypes_per_class) >= 5
     assert network.prototype_class[:6] == (0,) * 6
 
 
 def test_seed_preset_trains_for_a_few_steps_and_its_loss_falls() -> None:
     torch.manual_seed(0)
-    network = ProtoSegNet(PRESETS["seed"]).train()
+    network = ProtoSegNet(load_config("seed").model).train()
     assert network.prototype_layer.prototype_vectors.shape == (3, 256, 1, 1, 1)
     assert network.size_multiple == network.prototype_stride == 8
     images = brain(16, 8, 8, batch=2)

@@ -75,20 +75,19 @@ def a_brain(rng: np.random.Generator) -> Case:
 class BrightIsEnhancing(nn.Module):
     """A network whose answer is known: ET where T1ce is bright, with one similarity map that is T1ce itself."""
 
-    size_multiple, prototype_stride, prototype_class, receptive_field = 4, 2, (0, 3), 4
-    config = SMALL
+    size_multiple, stride, prototype_class, receptive_field = 4, 2, (0, 3), 4
+    config, window, voxelwise, prototype_stride = SMALL, None, True, 2
 
     def __init__(self) -> None:
         super().__init__()
         self.last_layer = nn.Linear(2, 4)  # only its weight and bias are looked at
         self.last_layer.weight.data = torch.tensor([[1.0, 0], [0, 0], [0, 0], [0, 5]])
         self.last_layer.bias.data = torch.tensor([0.0, -100, -100, -5.65])
-        self.embedding = nn.Identity()
 
     def decoded(self, x: Tensor) -> Tensor:
         return nn.functional.avg_pool3d(x[:, 1:2], 2)
 
-    def compare(self, pooled: Tensor) -> NetworkOutput:
+    def decide(self, pooled: Tensor) -> NetworkOutput:
         similarities = torch.cat([torch.ones_like(pooled), pooled], 1)
         logits = self.last_layer(similarities.movedim(1, -1)).movedim(-1, 1)
         return NetworkOutput(logits, similarities, similarities)

@@ -16,11 +16,10 @@ from torch import Tensor
 from ProtoSegBrainLib.dataset import TrainingCase, padded_label, whole_window
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.losses import class_shares, cross_entropy_loss, region_dice_loss
-from ProtoSegBrainLib.model import ProtoSegNet, upsample
+from ProtoSegBrainLib.model import ProtoSegNet
 from ProtoSegBrainLib.prototypes import (
     gather_voxels,
     initialise_prototypes,
-    predict_classes,
     project_prototypes,
     pure_embeddings,
     pure_label,
@@ -299,17 +298,3 @@ def test_the_refit_lowers_its_loss_and_moves_the_last_layer_alone(class_connecte
         identity = net.last_layer.prototype_class_identity
         assert (net.last_layer.weight >= 0).all()
         assert not net.last_layer.weight[identity == 0].any()
-
-
-def test_predicted_classes_are_the_argmax_of_the_upsampled_logits():
-    net = network()
-    case = training_case(0)
-    project_prototypes(net, [case])
-    refit_last_layer(net, [case], steps=30, learning_rate=0.1)
-    predicted = predict_classes(net, case)
-    window = whole_window(case, 4)
-    expected = upsample(net(window).logits, window.shape[2:]).argmax(1)[0, : SHAPE[0], : SHAPE[1], : SHAPE[2]]
-    assert predicted.shape == SHAPE
-    assert predicted.dtype == np.uint8
-    assert len(np.unique(predicted)) > 1
-    assert (predicted == expected.numpy()).mean() > 0.97  # bfloat16 moves a border here and there

@@ -28,7 +28,8 @@ from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.model import ProtoSegNet
 from ProtoSegBrainLib.predict import PredictConfig, predict
 from ProtoSegBrainLib.prediction import write_prediction
-from ProtoSegBrainLib.training import mean_dice, read_split
+from ProtoSegBrainLib.trainer import mean_dice
+from ProtoSegBrainLib.training import read_split
 from ProtoSegBrainLib.weights import load_model, read_card, recalibrate
 
 

@@ -140,13 +140,13 @@ def serve(options: argparse.Namespace) -> None:
 
 def prepare_ours(options: argparse.Namespace) -> Callable[[Path], dict[str, Any]]:
     from ProtoSegBrainLib.case import read_case
-    from ProtoSegBrainLib.model import PRESETS, ProtoSegNet
+    from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
     from ProtoSegBrainLib.predict import PredictConfig, predict
     from ProtoSegBrainLib.prediction import write_prediction
     from ProtoSegBrainLib.weights import ModelCard, load_model
 
     if options.model == "random":
-        network = ProtoSegNet(PRESETS["default"]).eval()
+        network = ProtoSegNet(ModelConfig()).eval()
         model = network, ModelCard("random", network.config)
     else:
         model = load_model(Path(options.model) if options.model else None)

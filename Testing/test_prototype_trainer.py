@@ -1,0 +1,111 @@
+"""The three phases, and what is written of the prototypes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing
+from short_runs import CASES, CONFIG, SEGMENTATION, curve, run
+from synthetic import TINY
+
+from ProtoSegBrainLib.dataset import whole_window
+from ProtoSegBrainLib.prototype_trainer import PrototypeTrainer
+from ProtoSegBrainLib.weights import load_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+PROTOTYPES = {"purity", "cluster", "separation", "diversity", "l1"}
+
+
+def test_the_three_phases_follow_each_other(tmp_path):
+    told: list[str] = []
+    trainer = PrototypeTrainer(
+        replace(CONFIG, steps=6, warm_up_share=0.5), CASES, tmp_path, on_progress=lambda _, s: told.append(s)
+    )
+    assert trainer.phase == "warm_up"
+    start = trainer.network.prototype_layer.prototype_vectors.detach().clone()
+    trainer.run(until_step=3)
+    assert trainer.phase == "warm_up"
+    warm = trainer.network.prototype_layer.prototype_vectors.detach().clone()
+    trainer.run()
+    assert trainer.phase == "joint"
+    joint = trainer.network.prototype_layer.prototype_vectors.detach().clone()
+    assert float((joint - warm).abs().max()) > 5 * float((warm - start).abs().max())  # k-means moved them
+    lines = curve(tmp_path)
+    common = {"step", "total", "learning_rate", "gradient_norm"} | SEGMENTATION
+    assert [set(line) for line in lines[:3]] == [common] * 3
+    assert [set(line) for line in lines[3:]] == [common | PROTOTYPES] * 3
+    assert not (tmp_path / "model.safetensors").exists()
+    told.clear()
+    trainer.finish({"fold": "all"})
+    order = [text.split(":")[0] for text in told]
+    stages = ["Projecting prototypes", "Re-fitting the last layer", "Portraits of the prototypes"]
+    assert order == sorted(order, key=stages.index)
+    assert set(order) == set(stages)
+
+
+def test_the_finished_model_has_prototypes_that_are_training_patches(tmp_path):
+    trainer = PrototypeTrainer(CONFIG, CASES, tmp_path, held_out=CASES[:1])
+    trainer.run()
+    summary = trainer.finish({"fold": "0", "data": "synthetic"})
+    network, card = load_model(tmp_path / "model.safetensors")
+    by_id = {case.case_id: case for case in CASES}
+    assert len(card.prototypes) == 8
+    for prototype in card.prototypes:
+        case = by_id[prototype.case_id]
+        position = np.linalg.inv(case.affine) @ [*prototype.position_mm, 1]
+        x, y, z = (round((v - 0.5) / 2) for v in position[:3])
+        distances = network.prototype_layer.distances(network.embed(whole_window(case, 4)))
+        assert distances[0, prototype.index, x, y, z] < 1e-5
+    for moment in ("before_projection", "after_projection", "after_refit"):
+        assert set(summary[f"dice_{moment}"]) == {"WT", "TC", "ET"}
+    assert summary["monitored"] == "held out"
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert card.metrics == summary
+    assert card.training["data"] == "synthetic"
+    assert card.training["cases"] == ["case_0", "case_1", "case_2"]
+    assert card.training["config"]["steps"] == 8
+    assert card.name == "protosegbrain-fold-0"
+    assert (tmp_path / "curves.png").stat().st_size > 0
+
+
+def test_the_last_layer_stays_non_negative_and_class_connected(tmp_path):
+    trainer = run(replace(CONFIG, learning_rate=0.5, steps=4, ramp_share=0.0), tmp_path)
+    layer = trainer.network.last_layer
+    assert (layer.weight >= 0).all()
+    assert not layer.weight[layer.prototype_class_identity == 0].any()
+
+
+def test_a_run_can_go_on_from_a_model(tmp_path):
+    """Without a warm-up, from its weights and its prototypes."""
+    run(CONFIG, tmp_path / "first").finish({"fold": "all"})
+    model = tmp_path / "first" / "model.safetensors"
+    trainer = PrototypeTrainer(replace(CONFIG, start_from=str(model)), CASES, tmp_path / "second")
+    assert trainer.phase == "joint"
+    for name, value in load_model(model)[0].state_dict().items():
+        assert torch.equal(trainer.network.state_dict()[name], value), name
+    with pytest.raises(ValueError, match="start-from"):
+        PrototypeTrainer(
+            replace(CONFIG, start_from=str(model), model=replace(TINY, aspp_channels=8)), CASES, tmp_path / "third"
+        )
+
+
+def test_a_prototype_that_left_the_data_is_moved_back_in_both_networks(tmp_path):
+    config = replace(CONFIG, warm_up_share=0.1, reseed_at=(0.5,), reseed_distance=0.01)
+    trainer = PrototypeTrainer(config, CASES, tmp_path)
+    trainer.run(until_step=4)
+    vectors = [net.prototype_layer.prototype_vectors for net in (trainer.network, trainer.ema)]
+    with torch.no_grad():  # the opposite of all that the class has
+        for tensor in vectors:
+            tensor[6] = -trainer.network.prototype_layer.prototype_vectors[[6, 7]].mean(dim=0)
+    away = vectors[0][6].detach().clone()
+    trainer.run(until_step=5)
+    assert trainer.reseeded == 1
+    for tensor in vectors:
+        assert (tensor[6] - away).norm().item() > 0.5
+    trainer.run()
+    assert trainer.reseeded == 1  # once
