@@ -16,7 +16,7 @@ from ProtoSegBrainLib.case import Case, decode_label, list_cases, read_case
 from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.labels import LABEL_CONVENTIONS
 from ProtoSegBrainLib.metrics import CONVENTION, SCORED, RegionScore, evaluate_label
-from ProtoSegBrainLib.volume import read_volume, same_grid
+from ProtoSegBrainLib.volume import Volume, read_volume, same_grid
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ Progress = Callable[[float, str], None]
 ET_TYPICAL_ML = 3.0
 """Cases with less true enhancement are summarised apart: one false ET voxel costs them the whole score."""
 
-METRICS = ("dice", "hausdorff95_mm", "sensitivity", "precision")
+METRICS = ("dice", "hausdorff95_mm", "sensitivity", "precision", "surface_dice", "lesion_dice")
 PREDICTION_NAMES = ("{}_seg.nii.gz", "{}-seg.nii.gz", "{}.nii.gz", "{}_seg.nii", "{}.nii")
 
 
@@ -53,7 +53,7 @@ class RegionSummary:
     Attributes:
         n: Cases.
         n_empty: Cases whose true region is empty; they count, by the convention.
-        metrics: Statistics of dice, hausdorff95_mm, sensitivity and precision.
+        metrics: Statistics by name, see ``METRICS``.
     """
 
     n: int
@@ -100,6 +100,25 @@ def evaluate(
     folder, out_csv = Path(predictions_folder), Path(out_csv)
     if out_csv.suffix.lower() != ".csv":
         raise ValueError(f"Scores per case: expected a file name ending in .csv, got {out_csv}.")
+    present, missing = pair_up(data_folder, folder)
+    results = []
+    for number, (place, file) in enumerate(present):
+        results.append(score_case(read_case(place), file))
+        if on_progress:
+            on_progress((number + 1) / len(present), f"Scoring {results[-1].case_id}")
+    summary = summarise(results, missing)
+    _write(out_csv, _table(results))
+    _write(out_csv.with_suffix(".json"), json.dumps(asdict(summary), indent=2) + "\n")
+    return summary
+
+
+def pair_up(data_folder: Path | str, predictions_folder: Path | str) -> tuple[list[tuple[Path, Path]], tuple[str, ...]]:
+    """What ``read_case`` takes with the predicted label map, of every case that has one; ids of those that have none.
+
+    Raises:
+        FileNotFoundError: No such folder, or no prediction for any case in it.
+    """
+    folder = Path(predictions_folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder of predictions {folder}.")
     cases = list_cases(data_folder)
@@ -112,16 +131,7 @@ def evaluate(
         )
     if missing:
         logger.warning("no prediction for %d of %d cases: %s", len(missing), len(cases), ", ".join(missing))
-    present = [(place, file) for case_id, place in cases if (file := files[case_id])]
-    results = []
-    for number, (place, file) in enumerate(present):
-        results.append(score_case(read_case(place), file))
-        if on_progress:
-            on_progress((number + 1) / len(present), f"Scoring {results[-1].case_id}")
-    summary = summarise(results, missing)
-    _write(out_csv, _table(results))
-    _write(out_csv.with_suffix(".json"), json.dumps(asdict(summary), indent=2) + "\n")
-    return summary
+    return [(place, file) for case_id, place in cases if (file := files[case_id])], missing
 
 
 def find_prediction(folder: Path, case_id: str) -> Path | None:
@@ -132,6 +142,17 @@ def find_prediction(folder: Path, case_id: str) -> Path | None:
 
 def score_case(case: Case, file: Path) -> CaseScores:
     """Score one predicted label map.
+
+    Raises:
+        ValueError: As in ``predicted_label``.
+    """
+    label = predicted_label(case, file)
+    spacing_mm = Volume(label, case.affine).spacing_mm
+    return CaseScores(case.case_id, {s.region: s for s in evaluate_label(label, np.asarray(case.label), spacing_mm)})
+
+
+def predicted_label(case: Case, file: Path) -> np.ndarray:
+    """(X, Y, Z) uint8 class indices of a predicted label map, on the grid of the case and its label.
 
     Raises:
         ValueError: The case has no label, or the prediction lies on another grid, is the expert's label itself, or has
@@ -152,7 +173,7 @@ def score_case(case: Case, file: Path) -> CaseScores:
         label, _ = decode_label(volume.array, _coding(file, case))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
-    return CaseScores(case.case_id, {s.region: s for s in evaluate_label(label, case.label, volume.spacing_mm)})
+    return label
 
 
 def summarise(results: list[CaseScores], missing: tuple[str, ...] = ()) -> Summary:

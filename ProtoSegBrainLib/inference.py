@@ -200,7 +200,9 @@ def _blended_windows(
         with _at(precision, images.device):
             return network(window).logits.float()
 
-    logits = sliding_window_inference(images[None], (edge,) * 3, 1, logits_of, overlap=OVERLAP, mode="gaussian")[0]
+    logits = sliding_window_inference(
+        images[None].float(), (edge,) * 3, 1, logits_of, overlap=OVERLAP, mode="gaussian"
+    )[0]
     return logits[:0], logits
 
 

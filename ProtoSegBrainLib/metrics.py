@@ -18,9 +18,16 @@ from scipy.spatial import cKDTree
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
 
 Mask = NDArray[np.bool_]
+SurfaceDistances = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 WORST_DISTANCE_MM = float(np.linalg.norm((240, 240, 155)))
 CONVENTION = "both empty: 1 / 0 mm; one empty: 0 / 373.13 mm (BraTS up to 2022)"
+SURFACE_TOLERANCE_MM = 1.0
+SMALLEST_LESION_MM3 = 50.0
+"""True lesions up to this volume are not scored one by one (BraTS 2023, glioma)."""
+LESION_GROWTH = 3
+"""Voxels by which true lesions are dilated to tell what belongs together (BraTS 2023, glioma)."""
+DILATION, TOUCHING = ndimage.generate_binary_structure(3, 2), ndimage.generate_binary_structure(3, 3)
 SCORED = {**REGIONS, **{name: (CLASSES.index(name),) for name in ("NCR", "ED")}}
 """What is scored: the regions, and the classes that are not already a region."""
 
@@ -37,6 +44,8 @@ class RegionScore:
         precision: Share of the predicted region that is true.
         volume_ml: Predicted volume.
         truth_ml: True volume.
+        surface_dice: Share of both surfaces that lies within 1 mm of the other (normalised surface Dice).
+        lesion_dice: Mean Dice over the true lesions and the false ones (BraTS 2023).
     """
 
     region: str
@@ -46,6 +55,8 @@ class RegionScore:
     precision: float
     volume_ml: float
     truth_ml: float
+    surface_dice: float
+    lesion_dice: float
 
 
 def evaluate_label(
@@ -61,20 +72,23 @@ def evaluate_label(
     for name, label in (("prediction", prediction), ("truth", truth)):
         if label.size and (label.min() < 0 or label.max() >= len(CLASSES)):
             raise ValueError(f"{name}: expected class indices 0 to 3, got values up to {label.max()}; decode it first")
-    box = _bounding_box((prediction > 0) | (truth > 0))
+    box = _bounding_box((prediction > 0) | (truth > 0), margin=LESION_GROWTH)
     prediction, truth = prediction[box], truth[box]
     scores = []
     for region, classes in SCORED.items():
         found, true = np.isin(prediction, classes), np.isin(truth, classes)
+        distances = surface_distances_mm(found, true, spacing_mm)
         scores.append(
             RegionScore(
                 region=region,
                 dice=dice(found, true),
-                hausdorff95_mm=hausdorff95_mm(found, true, spacing_mm),
+                hausdorff95_mm=hausdorff95_mm(distances),
                 sensitivity=sensitivity(found, true),
                 precision=precision(found, true),
                 volume_ml=volume_ml(found, spacing_mm),
                 truth_ml=volume_ml(true, spacing_mm),
+                surface_dice=surface_dice(distances),
+                lesion_dice=lesion_dice(found, true, spacing_mm),
             )
         )
     return scores
@@ -100,20 +114,65 @@ def volume_ml(mask: Mask, spacing_mm: Sequence[float]) -> float:
     return float(_size(mask) * np.prod(spacing_mm) / 1000)
 
 
-def hausdorff95_mm(prediction: Mask, truth: Mask, spacing_mm: Sequence[float]) -> float:
+def lesion_dice(prediction: Mask, truth: Mask, spacing_mm: Sequence[float]) -> float:
+    """Mean of the Dice of each true lesion and of 0 for each false part of the prediction (BraTS 2023, glioma).
+
+    Parts of the truth whose dilations by three voxels touch are one lesion. Its Dice counts all parts of the prediction
+    (26-connected) that reach its dilation; parts that reach none are false. Lesions of up to 50 mm3 are left out. No
+    lesion and no false part: 1. The rules of the challenge's own code (github.com/rachitsaluja/BraTS-2023-Metrics).
+    """
+    near, box = np.zeros(truth.shape, np.int32), _bounding_box(truth, margin=LESION_GROWTH)
+    ndimage.label(ndimage.binary_dilation(truth[box], DILATION, iterations=LESION_GROWTH), TOUCHING, near[box])
+    parts = np.zeros(truth.shape, np.int32)
+    n_parts = ndimage.label(prediction, TOUCHING, parts)
+    truth_sizes, part_sizes = np.bincount(near[truth]), np.bincount(parts[prediction])
+    overlaps = np.bincount(near[truth & prediction], minlength=len(truth_sizes))
+    reaching = prediction & (near > 0)
+    pairs = np.unique(near[reaching].astype(np.int64) * (n_parts + 1) + parts[reaching])  # of a lesion and a part
+    lesion_of, part = np.divmod(pairs, n_parts + 1)
+    found_sizes = np.bincount(lesion_of, weights=part_sizes[part], minlength=len(truth_sizes))
+    scored = truth_sizes * np.prod(spacing_mm) > SMALLEST_LESION_MM3
+    dices = 2 * overlaps[scored] / (truth_sizes[scored] + found_sizes[scored])
+    n_false = n_parts - len(np.unique(part))
+    return _ratio(float(dices.sum()), len(dices) + n_false, 1.0)
+
+
+def surface_distances_mm(prediction: Mask, truth: Mask, spacing_mm: Sequence[float]) -> SurfaceDistances:
+    """Distances from each surface voxel of the prediction to the truth's nearest, and the other way.
+
+    The surface is the voxels of a mask with a face neighbour outside it; distances run between voxel centres, as in
+    MONAI. An empty mask has no surface; to it all distances are infinite.
+    """
+    surfaces = [_surface_mm(mask, spacing_mm) for mask in (prediction, truth)]
+    return _to_nearest(surfaces[0], surfaces[1]), _to_nearest(surfaces[1], surfaces[0])
+
+
+def hausdorff95_mm(distances: SurfaceDistances) -> float:
     """95th percentile of the distances from each surface to the other, the larger of the two directions.
 
-    The surface is the voxels of a mask with a face neighbour outside it; distances run between voxel centres. Both
-    empty 0, one empty 373.13 mm. The same definition as MONAI's ``compute_hausdorff_distance(percentile=95)``.
+    Both masks empty 0, one empty 373.13 mm. MONAI's ``compute_hausdorff_distance(percentile=95)``.
     """
-    empty = not prediction.any(), not truth.any()
-    if any(empty):
-        return 0.0 if all(empty) else WORST_DISTANCE_MM
-    if np.array_equal(prediction, truth):
-        return 0.0
-    surfaces = [_surface_mm(mask, spacing_mm) for mask in (prediction, truth)]
-    directed = [cKDTree(to).query(points)[0] for points, to in ((surfaces[0], surfaces[1]), (surfaces[1], surfaces[0]))]
-    return float(max(np.percentile(distances, 95) for distances in directed))
+    has_surface = [directed.size > 0 for directed in distances]
+    if not all(has_surface):
+        return WORST_DISTANCE_MM if any(has_surface) else 0.0
+    return float(max(np.percentile(directed, 95) for directed in distances))
+
+
+def surface_dice(distances: SurfaceDistances, tolerance_mm: float = SURFACE_TOLERANCE_MM) -> float:
+    """Share of the voxels of both surfaces that lie within the tolerance of the other (Nikolov 2021, Seidlitz 2022).
+
+    Both masks empty 1, one empty 0. MONAI's ``compute_surface_dice``.
+    """
+    slack = 1e-3  # mm; spacings read from files may be 1.0000001
+    near = sum(_size(directed <= tolerance_mm + slack) for directed in distances)
+    return _ratio(near, sum(directed.size for directed in distances), 1.0)
+
+
+def _to_nearest(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 3), (M, 3) -> (N,): distance of each point to the nearest of the others, infinite where there is none."""
+    if not len(others):
+        return np.full(len(points), np.inf)
+    return np.asarray(cKDTree(others).query(points)[0])
 
 
 def _surface_mm(mask: Mask, spacing_mm: Sequence[float]) -> NDArray[np.float64]:
@@ -124,9 +183,12 @@ def _surface_mm(mask: Mask, spacing_mm: Sequence[float]) -> NDArray[np.float64]:
     return (np.argwhere(mask[box] & ~inner) + corner) * np.asarray(spacing_mm, float)
 
 
-def _bounding_box(mask: Mask) -> tuple[slice, ...]:
-    boxes = ndimage.find_objects(mask.astype(np.uint8, copy=False))
-    return boxes[0] if boxes else (slice(0, 0),) * mask.ndim
+def _bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, ...]:
+    """Smallest box around the mask, wider by a margin in voxels where the array allows; empty for an empty mask."""
+    if not mask.any():
+        return (slice(0, 0),) * mask.ndim
+    (box,) = ndimage.find_objects(mask.astype(np.uint8, copy=False))
+    return tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
 
 
 def _size(mask: Mask) -> int:

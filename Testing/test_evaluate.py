@@ -50,7 +50,8 @@ def test_perfect_and_wrong(a_case: Case, data: Path, tmp_path: Path) -> None:
     assert (everything["ET"].n, everything["ET"].n_empty) == (2, 1)
     rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
     assert [row["case_id"] for row in rows] == ["simulated_3", "simulated_low"]
-    assert [float(row["dice_ET"]) for row in rows] == [1, 0]
+    for metric in ("dice", "surface_dice", "lesion_dice"):
+        assert [float(row[f"{metric}_ET"]) for row in rows] == [1, 0]
     written = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert written["groups"]["all"]["ET"]["n_empty"] == 1
     assert "373.13" in written["convention"]
@@ -61,7 +62,7 @@ def test_groups_by_true_enhancement() -> None:
     from ProtoSegBrainLib.evaluate import CaseScores
 
     def scores(case_id: str, et_ml: float, dice: float) -> CaseScores:
-        one = RegionScore("", dice, 1.0, dice, dice, 1.0, et_ml)
+        one = RegionScore("", dice, 1.0, dice, dice, 1.0, et_ml, dice, dice)
         return CaseScores(case_id, dict.fromkeys(("WT", "TC", "ET", "NCR", "ED"), one))
 
     groups = summarise([scores("a", 3.0, 0.9), scores("b", 2.9, 0.5), scores("c", 0.0, 0.1)]).groups

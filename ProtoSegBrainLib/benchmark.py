@@ -1,0 +1,225 @@
+"""Networks against each other: the same folds, budget, sampling and augmentation for all, scored on held-out cases.
+
+Training and prediction do what is not yet there, so that a benchmark can be stopped, gone on with, and extended by
+networks and folds.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ProtoSegBrainLib.benchmark_plan import (
+    CONFIG_NAME,
+    PREDICTIONS,
+    SCORES_NAME,
+    TIMES_NAME,
+    BenchmarkConfig,
+    Plan,
+    Run,
+    held_out,
+    trained,
+)
+from ProtoSegBrainLib.benchmark_report import write_report
+from ProtoSegBrainLib.evaluate import evaluate
+from ProtoSegBrainLib.files import write_whole
+from ProtoSegBrainLib.timing import child_environment, time_models
+
+if TYPE_CHECKING:
+    from ProtoSegBrainLib.segment_folder import Job
+    from ProtoSegBrainLib.trainer import TrainConfig
+
+Progress = Callable[[float, str], None]
+logger = logging.getLogger(__name__)
+
+
+def run_benchmark(
+    plan: Plan, stages: Collection[str], report: Path, on_progress: Progress | None = None
+) -> tuple[list[Path], dict[str, str]]:
+    """Do the stages in the order of ``STAGES``; returns the files of the report and what failed, and why.
+
+    A run or a case that failed does not stop the rest; the report says what is missing.
+    """
+    failed: dict[str, str] = {}
+    if "train" in stages:
+        failed |= train_networks(plan, on_progress)
+    if "predict" in stages:
+        failed |= predict_held_out(plan, on_progress)
+    if "time" in stages:
+        time_networks(plan, on_progress)
+    return write_report(plan, report) if "report" in stages else [], failed
+
+
+# -- training ------------------------------------------------------------------------------------------------------
+
+
+def train_networks(plan: Plan, on_progress: Progress | None = None) -> dict[str, str]:
+    """Train what is not trained yet, each run in a process of its own; returns why runs failed, by name.
+
+    Raises:
+        FileNotFoundError: Data, splits or a configuration are not there.
+        ValueError: A configuration does not fit the common patch size, or is no configuration.
+    """
+    from ProtoSegBrainLib.training import read_split
+
+    for fold in plan.folds:
+        read_split(plan.splits, fold)
+    write_configs(plan)
+    todo = [run for run in plan.runs if not run.is_trained]
+    failed: dict[str, str] = {}
+    with ThreadPoolExecutor(plan.config.parallel) as pool:
+        jobs = {pool.submit(_train, plan, run): run for run in todo}
+        for number, job in enumerate(as_completed(jobs), start=1):
+            run = jobs[job]
+            if reason := job.result():
+                failed[run.name] = reason
+                logger.warning("%s failed: %s", run.name, reason)
+            if on_progress:
+                on_progress(number / len(jobs), f"Trained {run.name}" if not reason else f"{run.name} failed")
+    return failed
+
+
+def write_configs(plan: Plan) -> None:
+    """Each network's own configuration with what is common put in; all are read before the first is written."""
+    from ProtoSegBrainLib.configuration import load_config, to_yaml
+
+    default = load_config("default")
+    texts = {}
+    for name, network in zip(plan.names, plan.networks, strict=True):
+        own = load_config(network)
+        try:
+            texts[name] = to_yaml(_with_common(own, default, plan.config))
+        except ValueError as error:
+            raise ValueError(f"Network {network}: {error}") from error
+    for name, text in texts.items():
+        _write(plan.out / name / CONFIG_NAME, text)
+
+
+def _with_common(own: TrainConfig, default: TrainConfig, config: BenchmarkConfig) -> TrainConfig:
+    from ProtoSegBrainLib.peers import PeerConfig
+
+    model = own.model
+    if isinstance(model, PeerConfig) and model.window:  # it must meet windows of the size that it was trained on
+        model = replace(model, window=config.patch_size)
+    return replace(
+        own,
+        model=model,
+        learning_rate=max(own.learning_rate, config.least_rate),
+        validations=5,
+        validation_patches=2,
+        scored_cases=1,
+        sampling=replace(default.sampling, patch_size=config.patch_size),
+        augmentation=default.augmentation,
+        batch_size=config.batch_size,
+        accumulation=1,
+        minutes=config.minutes,
+        seed=config.seed,
+        device=config.device,
+    )
+
+
+def _train(plan: Plan, run: Run) -> str:
+    """Train in a process of its own, from its last checkpoint where there is one; returns why it failed, or ""."""
+    resumes = (run.folder / "checkpoint.json").is_file()
+    if not resumes:
+        (run.folder / "log.jsonl").unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
+    cache = plan.config.cache or plan.out / "prepared"
+    command = [sys.executable, "-m", "ProtoSegBrainLib", "train", "--network", run.home / CONFIG_NAME]
+    command += ["--data", plan.data, "--splits", plan.splits, "--fold", run.fold, "--out", run.folder]
+    command += ["--cache", cache, "--name", f"{run.network}-fold-{run.fold}", *["--resume"] * resumes]
+    run.folder.mkdir(parents=True, exist_ok=True)
+    messages = run.folder / "messages.txt"
+    with messages.open("w", encoding="utf-8") as file:
+        done = subprocess.run(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=child_environment(max(1, (os.cpu_count() or 1) // plan.config.parallel)),
+            check=False,
+        )
+    return "" if done.returncode == 0 else f"exit code {done.returncode}: {_last_line(messages)} (see {messages})"
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+# -- predicting, scoring, timing -----------------------------------------------------------------------------------
+
+
+def predict_held_out(plan: Plan, on_progress: Progress | None = None) -> dict[str, str]:
+    """Segment the held-out cases of each trained run, as `segment-folder` does, and score them; returns what failed.
+
+    The models are as `train` left them: nobody chose temperatures or minimum volumes for them.
+
+    Raises:
+        FileNotFoundError: No run is trained, or a case is not there.
+    """
+    from ProtoSegBrainLib.segment_folder import FAILED, segment_case
+
+    jobs = [(run, job) for run in trained(plan) for job in _jobs(plan, run)]
+    failed: dict[str, str] = {}
+    for number, (run, job) in enumerate(jobs, start=1):
+        entry = segment_case(job)
+        if entry.status == FAILED:
+            failed[f"{run.name}, case {job.case_id}"] = entry.message
+            logger.warning("%s, case %s failed: %s", run.name, job.case_id, entry.message)
+        if on_progress:
+            on_progress(number / len(jobs), f"Predicting {run.network}: {job.case_id}")
+    for home in dict.fromkeys(run.home for run, _ in jobs):
+        if any((home / PREDICTIONS).iterdir()):
+            evaluate(plan.data, home / PREDICTIONS, home / SCORES_NAME)
+    return failed
+
+
+def _jobs(plan: Plan, run: Run) -> list[Job]:
+    from ProtoSegBrainLib.segment_folder import FolderConfig, Job
+    from ProtoSegBrainLib.weights import read_card
+
+    out, identity = (run.home / PREDICTIONS).absolute(), read_card(run.model).identity
+    config = FolderConfig(model=run.model.absolute(), overwrite=True, report=False)
+    out.mkdir(exist_ok=True)
+    return [Job(case_id, place, out, config, identity) for case_id, place in held_out(plan, run.fold).items()]
+
+
+def time_networks(plan: Plan, on_progress: Progress | None = None) -> None:
+    """Time the networks on held-out cases of the first fold that has trained runs: on the CPU, and a GPU if any.
+
+    Raises:
+        FileNotFoundError: No run is trained, or a case is not there.
+    """
+    import torch
+
+    runs = trained(plan)
+    models = {run.network: run.model for run in runs if run.fold == runs[0].fold}
+    cases = list(held_out(plan, runs[0].fold).items())[: plan.config.timed_cases]
+    threads = os.cpu_count() or 1
+    path = plan.out / TIMES_NAME
+    devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    for device in devices:
+        times = time_models(models, [place for _, place in cases], device, threads, on_progress)
+        about = {
+            "machine": torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {threads} cores",
+            "date": date.today().isoformat(),
+            "cases": [case_id for case_id, _ in cases],
+        }
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        known[device] = {**about, "networks": {name: asdict(each) for name, each in times.items()}}
+        _write(path, json.dumps(known, indent=1) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text)
