@@ -2,6 +2,7 @@
 
 `log.jsonl` is the record; the picture and the trackers are views of the same values. One line is one call of
 `Logbook.log`: `{"step": 12, "loss/total": 0.81, "lr": 0.001}`. The part of a name before "/" groups the curves.
+Trackers can be given pictures, tables and files, too; what they are made from lies in the run's folder anyway.
 """
 
 from __future__ import annotations
@@ -9,29 +10,63 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from ProtoSegBrainLib.drawing import Colour, outlined
 from ProtoSegBrainLib.files import write_whole
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ProtoSegBrainLib.run_figures import draw_curves
 
 LOG_NAME = "log.jsonl"
 PLOT_NAME = "curves.png"
-SMOOTH_ABOVE = 100  # points; longer curves get a running mean over a fiftieth of their length
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedImage:
+    """A slice with masks over it, such as truth and prediction.
+
+    Attributes:
+        grey: (rows, columns) uint8.
+        masks: By name, (rows, columns) bool and its colour.
+    """
+
+    grey: np.ndarray
+    masks: dict[str, tuple[np.ndarray, Colour]]
+
+    def outlined(self) -> np.ndarray:
+        """(rows, columns, 3) uint8 with the edges of the masks, for places that know no masks."""
+        return outlined(self.grey, self.masks.values())
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of words, numbers and images under the names of their columns."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str | float | MaskedImage]]
 
 
 class Tracker(Protocol):
-    """A place that shows the curves elsewhere. It is never read back."""
+    """A place that shows a run elsewhere. It is never read back."""
 
-    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Values of one step."""
 
-    def close(self) -> None: ...
+    def log_picture(self, step: int, name: str, path: Path) -> None:
+        """A PNG."""
+
+    def log_table(self, step: int, name: str, table: Table) -> None:
+        """Rows with images."""
+
+    def log_artifact(self, name: str, files: Sequence[Path]) -> None:
+        """Files that belong together, such as the model and its card; they must not change afterwards."""
+
+    def close(self) -> None:
+        """Nothing follows."""
 
 
 class TensorBoardTracker:
@@ -42,7 +77,7 @@ class TensorBoardTracker:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ValueError(
-                "The tracker 'tensorboard' needs the package tensorboard: pip install tensorboard"
+                "The tracker 'tensorboard' needs the package tensorboard: pip install \"protosegbrain[trackers]\""
             ) from error
         # purge_step hides what an earlier, killed run wrote at or after the step from which this one repeats it.
         purge_step = resume_step if resume_step > 0 else None
@@ -52,6 +87,30 @@ class TensorBoardTracker:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
+    def log_picture(self, step: int, name: str, path: Path) -> None:
+        from PIL import Image
+
+        self._writer.add_image(name, np.asarray(Image.open(path).convert("RGB")), step, dataformats="HWC")
+
+    def log_table(self, step: int, name: str, table: Table) -> None:
+        """A text with the words and numbers, and a picture per row: its images side by side, with outlines."""
+        lines = []
+        for row in table.rows:
+            plain = [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row if not _is_image(cell)]
+            lines.append(" | ".join(plain))
+            images = [cell.outlined() for cell in row if isinstance(cell, MaskedImage)]
+            if images:
+                strip = np.concatenate(images, axis=1)
+                self._writer.add_image(f"{name}/{' '.join(plain[:3])}", strip, step, dataformats="HWC")
+        if table.rows:
+            names = [column for column, cell in zip(table.columns, table.rows[0], strict=True) if not _is_image(cell)]
+            text = "\n".join([" | ".join(names), " | ".join("---" for _ in names), *lines])
+            self._writer.add_text(name, text, step)
+
+    def log_artifact(self, name: str, files: Sequence[Path]) -> None:
+        """Event files hold no files; this says where they are, relative to the run."""
+        self._writer.add_text(f"artifacts/{name}", "\n".join(f"- {file.name}" for file in files))
+
     def close(self) -> None:
         self._writer.close()
 
@@ -59,14 +118,17 @@ class TensorBoardTracker:
 class WandbTracker:
     """Logs to Weights & Biases, offline unless the environment variable WANDB_MODE says otherwise.
 
-    Offline runs lie in `out_dir/wandb`; `wandb sync` uploads them later.
+    Offline runs lie in `out_dir/wandb`; `wandb sync` uploads them later. Until then the images of tables wait where the
+    environment variable WANDB_DATA_DIR says, or else in W&B's own folder of the user, and models where they are.
     """
 
     def __init__(self, out_dir: Path, resume_step: int = 0) -> None:
         try:
             import wandb
         except ImportError as error:
-            raise ValueError("The tracker 'wandb' needs the package wandb: pip install wandb") from error
+            raise ValueError(
+                "The tracker 'wandb' needs the package wandb: pip install \"protosegbrain[trackers]\""
+            ) from error
         self._run = wandb.init(
             project="protosegbrain",
             name=f"{Path(out_dir).resolve().name}-from-step-{resume_step}",
@@ -78,6 +140,25 @@ class WandbTracker:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
 
+    def log_picture(self, step: int, name: str, path: Path) -> None:
+        import wandb
+
+        self._run.log({name: wandb.Image(str(path))}, step=step)
+
+    def log_table(self, step: int, name: str, table: Table) -> None:
+        import wandb
+
+        rows = [[_for_wandb(cell) if isinstance(cell, MaskedImage) else cell for cell in row] for row in table.rows]
+        self._run.log({name: wandb.Table(columns=list(table.columns), data=rows)}, step=step)
+
+    def log_artifact(self, name: str, files: Sequence[Path]) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(name, type="model")
+        for file in files:
+            artifact.add_file(str(file), policy="immutable", skip_cache=True)  # no second copy on this machine
+        self._run.log_artifact(artifact)
+
     def close(self) -> None:
         self._run.finish()
 
@@ -86,6 +167,21 @@ TRACKERS: dict[str, type[TensorBoardTracker] | type[WandbTracker]] = {
     "tensorboard": TensorBoardTracker,
     "wandb": WandbTracker,
 }
+
+
+def _for_wandb(image: MaskedImage) -> Any:
+    """A grey image whose masks can be turned on and off in the browser."""
+    import wandb
+
+    masks = {
+        name: {"mask_data": mask.astype(np.uint8), "class_labels": {0: "none", 1: name}}
+        for name, (mask, _) in image.masks.items()
+    }
+    return wandb.Image(image.grey, masks=masks)
+
+
+def _is_image(cell: str | float | MaskedImage) -> bool:
+    return isinstance(cell, MaskedImage)
 
 
 def open_trackers(names: Sequence[str], out_dir: Path | str, resume_step: int = 0) -> tuple[Tracker, ...]:
@@ -127,11 +223,29 @@ class Logbook:
         for tracker in self._trackers:
             tracker.log(int(step), numbers)
 
+    def log_picture(self, step: int, name: str, path: Path) -> None:
+        """Hands a PNG to the trackers."""
+        for tracker in self._trackers:
+            tracker.log_picture(int(step), name, path)
+
+    def log_table(self, step: int, name: str, table: Table) -> None:
+        """Hands a table to the trackers."""
+        for tracker in self._trackers:
+            tracker.log_table(int(step), name, table)
+
+    def log_artifact(self, name: str, files: Sequence[Path]) -> None:
+        """Hands files that will not change any more to the trackers."""
+        for tracker in self._trackers:
+            tracker.log_artifact(name, files)
+
+    @property
+    def tracked(self) -> bool:
+        """Whether there is any tracker: tables and pictures for them take time to make."""
+        return bool(self._trackers)
+
     def plot(self) -> Path:
         """Draws all curves into `out_dir/curves.png`, one panel per group, and returns its path."""
-        path = self.out_dir / PLOT_NAME
-        plot_log(read_log(self.path), path)
-        return path
+        return draw_curves(read_log(self.path), self.out_dir / PLOT_NAME)
 
     def close(self) -> None:
         self._file.close()
@@ -167,40 +281,6 @@ def read_log(path: Path | str) -> list[dict[str, float]]:
             ) from None
         entries.append({"step": step, **{name: math.nan if v is None else float(v) for name, v in entry.items()}})
     return entries
-
-
-def plot_log(entries: Sequence[Mapping[str, float]], path: Path | str) -> None:
-    """Draws the curves of a log as a PNG. Names of one group ("loss/dice", "loss/ce") share a panel."""
-    from matplotlib.figure import Figure  # slow to import, and needed only here; a bare Figure needs no display
-
-    groups: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-    for entry in entries:
-        for name, value in entry.items():
-            if name != "step":
-                groups[name.split("/")[0]][name].append((entry["step"], value))
-    figure = Figure(figsize=(9, 2.8 * max(1, len(groups))), layout="constrained")
-    panels = figure.subplots(max(1, len(groups)), sharex=True, squeeze=False)[:, 0]
-    for panel, (group, curves) in zip(panels, groups.items(), strict=False):
-        for name, points in curves.items():
-            _draw_curve(panel, name, np.array(points, dtype=float))
-        panel.set_ylabel(group)
-        panel.grid(alpha=0.3)
-        panel.legend(fontsize="small", ncols=4)
-    panels[-1].set_xlabel("step")
-    temporary = Path(path).with_suffix(".part.png")
-    figure.savefig(temporary, dpi=110)
-    os.replace(temporary, path)
-
-
-def _draw_curve(panel: Axes, name: str, points: np.ndarray) -> None:
-    steps, values = points.T
-    if len(points) <= SMOOTH_ABOVE:
-        panel.plot(steps, values, marker=".", label=name)
-        return
-    (raw,) = panel.plot(steps, values, linewidth=0.5, alpha=0.3)
-    width = len(points) // 50
-    mean = np.convolve(values, np.full(width, 1 / width), mode="valid")
-    panel.plot(steps[width - 1 :], mean, color=raw.get_color(), label=name)
 
 
 def _to_line(entry: Mapping[str, float]) -> str:

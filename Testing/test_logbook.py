@@ -1,11 +1,13 @@
+import io
 import json
 import math
 import time
-from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from ProtoSegBrainLib.logbook import Logbook, open_trackers, plot_log, read_log
+from ProtoSegBrainLib.logbook import Logbook, MaskedImage, Table, open_trackers, read_log
 
 
 class RecordingTracker:
@@ -15,6 +17,15 @@ class RecordingTracker:
 
     def log(self, step, values):
         self.seen.append((step, dict(values)))
+
+    def log_picture(self, step, name, path):
+        self.seen.append((step, name, path))
+
+    def log_table(self, step, name, table):
+        self.seen.append((step, name, table))
+
+    def log_artifact(self, name, files):
+        self.seen.append((name, files))
 
     def close(self):
         self.closed = True
@@ -78,13 +89,49 @@ def test_curves_are_drawn_whatever_their_length(tmp_path, steps):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "log.jsonl"]
 
 
-def test_each_group_has_its_panel(tmp_path, monkeypatch):
-    from matplotlib.figure import Figure
+@pytest.fixture
+def table():
+    """One row: a dark slice of 8 x 6 pixels with a white truth of 4 x 4 and a red prediction of one pixel."""
+    truth, prediction = np.zeros((2, 8, 6), bool)
+    truth[2:6, 1:5], prediction[7, 5] = True, True
+    masks = {"truth": (truth, (255, 255, 255)), "prediction": (prediction, (255, 0, 0))}
+    return Table(("case", "Dice", "FLAIR"), [("case_1", 0.5, MaskedImage(np.full((8, 6), 40, np.uint8), masks))])
 
-    figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: (figures.append(self), Path(path).touch()))
-    plot_log([{"step": 0, "loss/dice": 1.0, "loss/ce": 2.0, "lr": 0.1}], tmp_path / "curves.png")
-    assert [(panel.get_ylabel(), len(panel.lines)) for panel in figures[0].axes] == [("loss", 2), ("lr", 1)]
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (5, 4), (10, 20, 30)).save(path)
+    return path
+
+
+def in_the_run(file, text):
+    """Whether W&B's service, which writes a moment after the run is finished, has written this."""
+    for _ in range(100):
+        if text in file.read_bytes():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_trackers_are_handed_pictures_tables_and_files(tmp_path, table, picture):
+    tracker = RecordingTracker()
+    with Logbook(tmp_path, trackers=[tracker]) as logbook:
+        logbook.log_picture(1, "curves", picture)
+        logbook.log_table(2, "held out", table)
+        logbook.log_artifact("model", [picture])
+        assert logbook.tracked
+    assert tracker.seen == [(1, "curves", picture), (2, "held out", table), ("model", [picture])]
+    with Logbook(tmp_path) as logbook:
+        assert not logbook.tracked
+
+
+def test_a_masked_image_shows_the_edges_of_its_masks(table):
+    outlined = table.rows[0][2].outlined()
+    assert (outlined[2, 1:5] == 255).all()
+    assert (outlined[3:5, 2:4] == 40).all()  # inside the truth
+    assert outlined[7, 5].tolist() == [255, 0, 0]
+    assert (outlined[0] == 40).all()
 
 
 def test_trackers_get_the_same_values_and_are_closed(tmp_path):
@@ -111,14 +158,50 @@ def test_tensorboard_writes_the_values(tmp_path):
     assert [(event.step, event.value) for event in events.Scalars("loss/dice")] == [(5, 0.25)]
 
 
+def test_tensorboard_shows_pictures_tables_and_the_names_of_files(tmp_path, table, picture):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with Logbook(tmp_path, open_trackers(["tensorboard"], tmp_path)) as logbook:
+        logbook.log_picture(3, "curves", picture)
+        logbook.log_table(3, "held out", table)
+        logbook.log_artifact("model", [picture])
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    shown = {tag: Image.open(io.BytesIO(events.Images(tag)[0].encoded_image_string)) for tag in events.Tags()["images"]}
+    assert {tag: image.size for tag, image in shown.items()} == {"curves": (5, 4), "held out/case_1 0.5": (6, 8)}
+    assert shown["held out/case_1 0.5"].getpixel((5, 7)) == (255, 0, 0)
+    texts = [events.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in events.Tags()["tensors"]]
+    assert texts == ["case | Dice\n--- | ---\ncase_1 | 0.5", "- picture.png"]
+
+
 def test_wandb_writes_an_offline_run(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)
     with Logbook(tmp_path, open_trackers(["wandb"], tmp_path)) as logbook:
         logbook.log(1, {"loss/dice": 0.25})
     (run,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
-    for _ in range(100):  # its service writes a moment after the run is finished
-        if b"loss/dice" in run.read_bytes():
-            return
-        time.sleep(0.1)
-    pytest.fail("the value is not in the file of the run")
+    assert in_the_run(run, b"loss/dice")
+
+
+def test_wandb_keeps_pictures_tables_and_the_model_in_its_offline_run(tmp_path, monkeypatch, table, picture):
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    with Logbook(tmp_path, open_trackers(["wandb"], tmp_path)) as logbook:
+        logbook.log_picture(1, "curves", picture)
+        logbook.log_table(1, "held_out", table)
+        logbook.log_artifact("model", [picture])
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    (rows,) = folder.glob("files/media/table/held_out_*.table.json")
+    written = json.loads(rows.read_text())
+    assert written["columns"] == ["case", "Dice", "FLAIR"]
+    assert written["data"] == [["case_1", 0.5, "Image"]]
+    staged = [file.read_bytes() for file in (tmp_path / "data").rglob("staging/*")]  # what `wandb sync` uploads
+    images = [np.asarray(Image.open(io.BytesIO(content))) for content in staged if content.startswith(b"\x89PNG")]
+    masks = [mask for mask, _ in table.rows[0][2].masks.values()]
+    assert all(any(np.array_equal(mask, image) for image in images) for mask in masks)
+    assert len(list((folder / "files/media/images").glob("curves_*.png"))) == 1
+    (run,) = folder.glob("run-*.wandb")
+    assert in_the_run(run, b"picture.png")
