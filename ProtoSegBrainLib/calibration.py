@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,11 +19,12 @@ from torch import Tensor
 from ProtoSegBrainLib.dataset import TrainingCase
 from ProtoSegBrainLib.decision import Decision, components, decide, remove_small_components
 from ProtoSegBrainLib.evidence import Calibration
-from ProtoSegBrainLib.familiarity import fit_familiarity, likeness_of, look_of
+from ProtoSegBrainLib.familiarity import fit_familiarity, likeness_of, look_of, nearest_distance
 from ProtoSegBrainLib.inference import half_precision_of, run_network
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
 from ProtoSegBrainLib.metrics import dice
-from ProtoSegBrainLib.model import ProtoSegNet, fuse_for_inference, upsample
+from ProtoSegBrainLib.model import SegmentationNet, fuse_for_inference, upsample
+from ProtoSegBrainLib.networks import NetworkConfig
 from ProtoSegBrainLib.predict import calibrated, evidence_of
 from ProtoSegBrainLib.prediction import prototype_affine
 from ProtoSegBrainLib.reliability import UnseenRegion, fit_reliability, observe_region
@@ -54,20 +55,20 @@ class Observation:
         case_id: Of the case.
         group: Number of the model.
         logits: (K, x, y, z) float32 on the prototype grid.
-        distance: Squared distance to the nearest prototype, on the prototype grid.
+        distance: Squared distance to the nearest prototype, on the prototype grid; None without prototypes.
         look: What ``look_of`` says of the images.
         voxels: A draw from the brain.
         brain: (X, Y, Z) bool, on the network's grid.
         label: (X, Y, Z) uint8 most probable classes, on the network's grid, before any rule.
         truth: (X, Y, Z) uint8 classes, on the network's grid.
         affine: 4x4, voxel of the network's grid -> RAS mm.
-        stride: Voxels of the network's grid per voxel of the prototypes' grid.
+        stride: Voxels of the network's grid per voxel of the logits.
     """
 
     case_id: str
     group: int
     logits: Tensor
-    distance: Volume
+    distance: Volume | None
     look: dict[str, float]
     voxels: Voxels
     brain: np.ndarray
@@ -85,7 +86,7 @@ class EnhancingVolume(NamedTuple):
     dice_without: float
 
 
-def calibrate(models: Sequence[tuple[ProtoSegNet, Sequence[TrainingCase]]]) -> Calibration:
+def calibrate(models: Sequence[tuple[SegmentationNet, Sequence[TrainingCase]]]) -> Calibration:
     """Calibration from models, each with cases it has not seen.
 
     Raises:
@@ -95,7 +96,7 @@ def calibrate(models: Sequence[tuple[ProtoSegNet, Sequence[TrainingCase]]]) -> C
 
 
 @torch.inference_mode()
-def observe(network: ProtoSegNet, case: TrainingCase, group: int = 0) -> Observation:
+def observe(network: SegmentationNet, case: TrainingCase, group: int = 0) -> Observation:
     """Run a case through a model that did not train on it, as ``predict`` does.
 
     Args:
@@ -106,23 +107,23 @@ def observe(network: ProtoSegNet, case: TrainingCase, group: int = 0) -> Observa
     images = case.images.float()
     precision = half_precision_of(images.device)
     similarities, logits = run_network(fuse_for_inference(network), images, precision)
-    evidence = evidence_of(network, ModelCard("", network.config))
-    nearest = evidence.distances(similarities.max(dim=0).values.cpu().numpy())
+    evidence = evidence_of(network, ModelCard("", cast(NetworkConfig, network.config)))
+    nearest = nearest_distance(evidence, similarities.cpu().numpy())
     logits, truth = logits.cpu(), case.label.cpu().numpy()
-    whole = _on_network_grid(logits, network.prototype_stride, truth.shape)
+    whole = _on_network_grid(logits, network.stride, truth.shape)
     brain = np.asarray(images.cpu().numpy().any(axis=0))
     return Observation(
         case_id=case.case_id,
         group=group,
         logits=logits,
-        distance=Volume(nearest, prototype_affine(case.affine, network.prototype_stride)),
+        distance=None if nearest is None else Volume(nearest, prototype_affine(case.affine, network.stride)),
         look=look_of(images.cpu().numpy()),
         voxels=draw(whole, brain, truth),
         brain=brain,
         label=whole.argmax(dim=0).numpy().astype(np.uint8) * brain,
         truth=truth,
         affine=case.affine,
-        stride=network.prototype_stride,
+        stride=network.stride,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ProtoSegBrainLib.evidence import Evidence, Prototype
+from ProtoSegBrainLib.evidence import Evidence, Prototype, require_prototypes
 from ProtoSegBrainLib.files import check_folder, write_whole
 from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, MODALITIES, MODALITY_NAMES, listed
 from ProtoSegBrainLib.prediction import RESEARCH_USE
@@ -171,9 +171,10 @@ def write_cards(
         overwrite: Replace a page that is there.
 
     Raises:
-        ValueError: The model has no records of its prototypes.
+        ValueError: The model has no prototypes, or no records of them.
         FileExistsError: See ``page_file``.
     """
+    require_prototypes(evidence.prototype_class, model)
     if not evidence.prototypes:
         raise ValueError(f"The model {model} has no records of its prototypes: it was never projected onto patches.")
     path = page_file(out_dir, overwrite=overwrite)

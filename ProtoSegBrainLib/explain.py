@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ProtoSegBrainLib.evidence import Evidence
+from ProtoSegBrainLib.evidence import Evidence, require_prototypes
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
 from ProtoSegBrainLib.prediction import Prediction
 from ProtoSegBrainLib.volume import INDEX_TOLERANCE, corners
@@ -105,7 +105,7 @@ def explain(prediction: Prediction, position_mm: Sequence[float]) -> Explanation
         position_mm: RAS mm.
 
     Raises:
-        ValueError: Not three numbers, or a place outside the image.
+        ValueError: Not three numbers, a place outside the image, or a model without prototypes.
     """
     position = np.asarray(position_mm, np.float64)
     if position.shape != (3,) or not np.isfinite(position).all():
@@ -131,7 +131,7 @@ def explain_voxel(prediction: Prediction, index: Sequence[int]) -> Explanation:
         index: i, j, k on the case's grid, from 0.
 
     Raises:
-        ValueError: Not three whole numbers, or no such voxel.
+        ValueError: Not three whole numbers, no such voxel, or a model without prototypes.
     """
     voxel = np.asarray(index)
     if voxel.shape != (3,) or not np.issubdtype(voxel.dtype, np.integer):
@@ -156,7 +156,7 @@ def region_shares(prediction: Prediction, region: str) -> dict[int, float]:
         region: WT, TC, ET, NCR or ED.
 
     Returns:
-        Share by prototype; {} where the region is empty or nothing speaks for it.
+        Share by prototype; {} where the region is empty, nothing speaks for it, or the model has no prototypes.
 
     Raises:
         ValueError: Another region.
@@ -182,6 +182,7 @@ def _shares(evidence: Sequence[np.ndarray]) -> dict[int, float]:
 
 def _explanation(prediction: Prediction, position: np.ndarray, voxel: tuple[int, int, int]) -> Explanation:
     evidence = prediction.evidence
+    require_prototypes(evidence.prototype_class, prediction.model["name"])
     similarities = _similarities_at(prediction, position)
     contributions = evidence.contributions(similarities)
     logits = evidence.bias + contributions.sum(axis=1)
@@ -240,7 +241,7 @@ def _class_evidence(prediction: Prediction, class_index: int) -> np.ndarray:
     around = list(_around(to_grid[:3, :3] @ voxels + to_grid[:3, 3:], (nx, ny, nz)))
     places = np.concatenate([i + nx * (j + ny * k) for (i, j, k), _ in around])
     weights = np.bincount(places, np.concatenate([weight for _, weight in around]), nx * ny * nz)
-    summed = maps.reshape(len(maps), -1) @ weights.astype(np.float32)
+    summed = maps.reshape(len(maps), nx * ny * nz) @ weights.astype(np.float32)
     return np.asarray(prediction.evidence.weight[class_index] * summed, np.float64)
 
 

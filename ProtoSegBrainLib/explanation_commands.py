@@ -50,9 +50,9 @@ def portray(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib import portrait
     from ProtoSegBrainLib.cards import prototype_name
     from ProtoSegBrainLib.dataset import prepare_data
-    from ProtoSegBrainLib.weights import describe_prototypes, load_model
+    from ProtoSegBrainLib.weights import describe_prototypes
 
-    network, card = load_model(options.model)
+    network, card = _model_with_prototypes(options.model)
     case_ids = card.training.get("cases", [])
     if not card.prototypes or not case_ids:
         raise ValueError(f"The card of {options.model} does not say which training cases its prototypes come from.")
@@ -77,10 +77,9 @@ def add_cards_flags(parser: argparse.ArgumentParser) -> None:
 def cards(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib.cards import page_file, prototype_name, write_cards
     from ProtoSegBrainLib.predict import evidence_of
-    from ProtoSegBrainLib.weights import load_model
 
     page_file(options.out, overwrite=options.overwrite)
-    network, card = load_model(options.model)
+    network, card = _model_with_prototypes(options.model)
     evidence = evidence_of(network, card)
     with progress_bar("Looking for patches") as on_progress:
         patches = _patches(options, network, card, on_progress)
@@ -145,11 +144,10 @@ def add_faithfulness_flags(parser: argparse.ArgumentParser) -> None:
 def faithfulness(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib import faithfulness as measuring
     from ProtoSegBrainLib.dataset import prepare_data
-    from ProtoSegBrainLib.weights import load_model
 
     measuring.check_output(options.out)
     config = with_flags(measuring.FaithfulnessConfig(), options)
-    network, card = load_model(options.model)
+    network, card = _model_with_prototypes(options.model)
     case_ids, selection = _labelled_cases(options)
     with progress_bar("Preparing") as on_progress, _cache_folder(options.cache) as cache:
         cases = prepare_data(options.data, case_ids, cache, on_progress=part_of(on_progress, 0.0, 0.05))
@@ -300,8 +298,9 @@ def add_prune_flags(parser: argparse.ArgumentParser) -> None:
 def prune(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib import pruning
     from ProtoSegBrainLib.dataset import prepare_data
-    from ProtoSegBrainLib.training import mean_dice, read_split
-    from ProtoSegBrainLib.weights import load_model, save_model
+    from ProtoSegBrainLib.trainer import mean_dice
+    from ProtoSegBrainLib.training import read_split
+    from ProtoSegBrainLib.weights import save_model
 
     if options.out.suffix != ".safetensors":
         raise ValueError(f"--out: expected a name ending in .safetensors, got {options.out}.")
@@ -309,7 +308,7 @@ def prune(options: argparse.Namespace) -> Answer:
     for path in (options.out, options.out.with_suffix(".json")):
         if path.exists():
             raise FileExistsError(f"{path} is there already; name a file that is not.")
-    network, card = load_model(options.model)
+    network, card = _model_with_prototypes(options.model)
     pruning.without_prototypes(network, options.disable)  # refuses what cannot be done before the work begins
     train_ids: list[str] = card.training.get("cases", [])
     held_out_ids: list[str] = []
@@ -324,7 +323,7 @@ def prune(options: argparse.Namespace) -> Answer:
         on_progress(0.9, "Scoring")
         dice = {"before": mean_dice(network, held_out), "after": mean_dice(pruned, held_out)} if held_out else None
     new_card = save_model(options.out, pruned, replace(new_card, metrics={**new_card.metrics, "held_out_dice": dice}))
-    counts = dict(zip(CLASSES, new_card.model.prototypes_per_class, strict=True))
+    counts = dict(zip(CLASSES, pruned.config.prototypes_per_class, strict=True))
     values = {"model": options.out, "identity": new_card.identity, "prototypes": counts, "held_out_dice": dice}
     return Answer(values)
 
@@ -359,7 +358,23 @@ def _three(kind: type, example: str) -> Callable[[str], tuple[Any, ...]]:
     return read
 
 
-# -- prepared cases -----------------------------------------------------------------------------------------------
+# -- models and prepared cases ------------------------------------------------------------------------------------
+
+
+def _model_with_prototypes(path: Path | None) -> tuple[ProtoSegNet, ModelCard]:
+    """The model to ask.
+
+    Raises:
+        ValueError: It has no prototypes.
+    """
+    from ProtoSegBrainLib.evidence import no_prototypes
+    from ProtoSegBrainLib.model import ProtoSegNet
+    from ProtoSegBrainLib.weights import load_model
+
+    network, card = load_model(path)
+    if not isinstance(network, ProtoSegNet):
+        raise ValueError(no_prototypes(card.name))
+    return network, card
 
 
 def _add_cache_flag(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ProtoSegBrainLib import mapscores
 from ProtoSegBrainLib.dataset import TrainingCase, padded_label, whole_window
 from ProtoSegBrainLib.deletion import LEVELS, deletion_scores, orders
-from ProtoSegBrainLib.evidence import Evidence
+from ProtoSegBrainLib.evidence import Evidence, require_prototypes
 from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.inference import Device, plan
 from ProtoSegBrainLib.labels import CLASSES
@@ -134,10 +134,11 @@ def measure(
     A measure that is undefined everywhere has n = 0 and mean None.
 
     Raises:
-        ValueError: No cases, or the device is not there.
+        ValueError: No cases, a model without prototypes, or the device is not there.
     """
     if not cases:
         raise ValueError("Faithfulness is measured on labelled cases; none was given.")
+    require_prototypes(model[0].prototype_class, model[1].name)
     config = config or FaithfulnessConfig()
     device = plan(config.device, "auto", None)[0].device
     network = fuse_for_inference(model[0]).to(device).requires_grad_(False)

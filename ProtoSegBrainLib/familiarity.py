@@ -1,8 +1,9 @@
 """Is a scan like those that the model learned from? From its intensities and its similarities; needs no torch.
 
-``look_of`` measures the prepared images, ``likeness_of`` how near their voxels come to the prototypes. Either is held
-against cases that the models had not seen. The first finds what a network trained with noise and missing modalities
-hides, as it answers as if nothing were wrong; the second what no simple measure of an image foresees.
+``look_of`` measures the prepared images, ``likeness_of`` how near their voxels come to the prototypes, if the model has
+any, and how sure of the tumour it is. Either is held against cases that the models had not seen. The first finds what a
+network trained with noise and missing modalities hides, as it answers as if nothing were wrong; the second what no
+simple measure of an image foresees.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ProtoSegBrainLib.evidence import Familiarity, Normality
+from ProtoSegBrainLib.evidence import Evidence, Familiarity, Normality
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, listed
 from ProtoSegBrainLib.prediction import Prediction
 from ProtoSegBrainLib.volume import Volume, resample
@@ -74,11 +75,12 @@ def _look_of_modality(name: str, values: np.ndarray, image: np.ndarray) -> dict[
     return {f"missing.{name}": missing, f"noise.{name}": _noise(image), f"asymmetry.{name}": _asymmetry(own)}
 
 
-def likeness_of(distance: Volume, label: Volume, background: Volume) -> dict[str, float]:
-    """How near the voxels come to the prototypes, over the brain and over the predicted tumour.
+def likeness_of(distance: Volume | None, label: Volume, background: Volume) -> dict[str, float]:
+    """How near the voxels come to the prototypes, over the brain and over the predicted tumour, and how sure that is.
 
     Args:
-        distance: Squared distance to the nearest prototype, on the prototype grid.
+        distance: Squared distance to the nearest prototype, on the prototype grid; None for a model without prototypes,
+            of which the tumour alone is measured.
         label: Predicted classes, on any grid.
         background: Calibrated probability of background on that grid; 1 outside the brain and nowhere else.
 
@@ -88,19 +90,28 @@ def likeness_of(distance: Volume, label: Volume, background: Volume) -> dict[str
         tumour_share: Of the brain.
         tumour_certainty: Mean probability of tumour in the predicted tumour; 1 where that is empty.
     """
-    affine = distance.affine
-    brain = _nearest(Volume(background.array < 1, background.affine), distance)
-    tumour = brain & (_nearest(label, distance) > 0)
-    near = distance.array[brain]
-    median, high = np.percentile(near, (50, 90)) if near.size else (0.0, 0.0)
-    likeness = {"distance.brain.50": float(median), "distance.brain.90": float(high)}
+    grid = label if distance is None else distance
+    brain = _nearest(Volume(background.array < 1, background.affine), grid)
+    tumour = brain & (_nearest(label, grid) > 0)
+    likeness = {} if distance is None else _distances(distance.array, brain, tumour)
     if not tumour.any():
-        return likeness | {"distance.tumour.50": 0.0, "tumour_share": 0.0, "tumour_certainty": 1.0}
+        return likeness | {"tumour_share": 0.0, "tumour_certainty": 1.0}
     return likeness | {
-        "distance.tumour.50": float(np.median(distance.array[tumour])),
-        "tumour_share": float(tumour.sum()) / near.size,
-        "tumour_certainty": 1 - float(_nearest_values(background, np.argwhere(tumour), affine).mean()),
+        "tumour_share": float(tumour.sum()) / float(brain.sum()),
+        "tumour_certainty": 1 - float(_nearest_values(background, np.argwhere(tumour), grid.affine).mean()),
     }
+
+
+def _distances(distance: np.ndarray, brain: np.ndarray, tumour: np.ndarray) -> dict[str, float]:
+    near = distance[brain]
+    median, high = np.percentile(near, (50, 90)) if near.size else (0.0, 0.0)
+    in_tumour = float(np.median(distance[tumour])) if tumour.any() else 0.0
+    return {"distance.brain.50": float(median), "distance.brain.90": float(high), "distance.tumour.50": in_tumour}
+
+
+def nearest_distance(evidence: Evidence, similarities: np.ndarray) -> np.ndarray | None:
+    """(P, x, y, z) similarities -> squared distance to the nearest prototype (x, y, z); None without prototypes."""
+    return evidence.distances(similarities.max(axis=0)) if len(similarities) else None
 
 
 def fit_familiarity(looks: Sequence[Mapping[str, float]], likenesses: Sequence[Mapping[str, float]]) -> Familiarity:
@@ -148,7 +159,8 @@ def assess(prediction: Prediction) -> dict[str, Any]:
     if known is None or known.likeness is None:
         sentence = "Whether this scan is like the training data is not known: the model was not calibrated for it."
         return {"flag": None, "score": None, "sentence": sentence}
-    nearest = Volume(evidence.distances(prediction.similarities.max(axis=0)), prediction.similarity_affine)
+    distance = nearest_distance(evidence, prediction.similarities)
+    nearest = None if distance is None else Volume(distance, prediction.similarity_affine)
     label, background = (Volume(a, prediction.affine) for a in (prediction.label, prediction.probabilities[0]))
     return judge(known, prediction.look, likeness_of(nearest, label, background))
 
@@ -261,12 +273,12 @@ def _remedies(look: Mapping[str, float]) -> Iterator[tuple[str, dict[str, float]
     for order in itertools.permutations(MODALITIES):
         moved = [MODALITY_NAMES[name] for name, source in zip(MODALITIES, order, strict=True) if name != source]
         if moved:
-            yield f"{listed(moved)} seem to be exchanged", _exchanged(look, dict(zip(MODALITIES, order, strict=True)))
+            yield f"{listed(moved)} seem to be exchanged", exchanged(look, dict(zip(MODALITIES, order, strict=True)))
     inverted = {name: -value if name.startswith("asymmetry") else value for name, value in look.items()}
     yield "the contrast seems to be inverted (dark is bright)", inverted
 
 
-def _exchanged(look: Mapping[str, float], source: Mapping[str, str]) -> dict[str, float]:
+def exchanged(look: Mapping[str, float], source: Mapping[str, str]) -> dict[str, float]:
     """The look of the images if modality M were the image now at ``source[M]``."""
     result = {}
     for name in look:

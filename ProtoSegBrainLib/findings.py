@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,27 +28,31 @@ def findings(prediction: Prediction) -> dict[str, Any]:
     """Everything that a result is reported with, in plain types for JSON.
 
     Returns:
-        regions: By WT, TC, ET: what ``reliability.assess_region`` says (volume and its interval in ml, expected Dice,
-            calibration error), and the number of foci.
+        regions: By WT, TC, ET, as far as the model finds them: what ``reliability.assess_region`` says (volume and its
+            interval in ml, expected Dice, calibration error), and the number of foci.
         enhancing_diameters_mm: The two diameters of the enhancing tumour, their product in mm² and their ends in RAS
-            mm, see ``lesion.largest_diameters_mm``; None without enhancing tumour.
+            mm, see ``lesion.largest_diameters_mm``; None without enhancing tumour, or where the model does not find it.
         location: Centre, side, distance from the midline, and a sentence, see ``lesion.locate``; None without tumour.
         out_of_distribution: Flag, score and a sentence, see ``familiarity.assess``.
-        prototypes: By region: which prototypes carried it with what share of the evidence, largest first.
+        prototypes: By region: which prototypes carried it with what share of the evidence, largest first; none where
+            the model has none.
     """
     tumour = crop(prediction.label, prediction.affine) or _nothing(prediction)
-    regions = {}
-    for name, members in REGIONS.items():
-        foci = count_foci(np.isin(tumour.array, members), tumour.affine)
-        regions[name] = {**assess_region(prediction, name), "foci": foci}
-    shares = all_region_shares(prediction)
-    return {
-        "regions": regions,
-        "enhancing_diameters_mm": _enhancing_diameters(tumour),
-        "location": _location(tumour, coarse_brain(prediction)),
-        "out_of_distribution": assess(prediction),
-        "prototypes": {name: _deciding_prototypes(prediction.evidence, shares[name]) for name in REGIONS},
+    tasks: dict[str, Callable[[], Any]] = {
+        "prototypes": lambda: _all_deciding_prototypes(prediction),
+        "out_of_distribution": lambda: assess(prediction),
+        **{name: partial(_region, prediction, tumour, name) for name in prediction.regions},
+        "enhancing_diameters_mm": lambda: _enhancing_diameters(tumour),
+        "location": lambda: _location(tumour, coarse_brain(prediction)),
     }
+    with ThreadPoolExecutor(len(tasks)) as pool:  # numpy lets the others run
+        said = dict(zip(tasks, pool.map(lambda task: task(), tasks.values()), strict=True))
+    return {"regions": {name: said.pop(name) for name in prediction.regions}, **said}
+
+
+def _region(prediction: Prediction, tumour: Volume, name: str) -> dict[str, Any]:
+    foci = count_foci(np.isin(tumour.array, REGIONS[name]), tumour.affine)
+    return {**assess_region(prediction, name), "foci": foci}
 
 
 def _nothing(prediction: Prediction) -> Volume:
@@ -82,6 +88,11 @@ def coarse_brain(prediction: Prediction) -> Volume:
     i, j, k = np.maximum(np.rint(BRAIN_STEP_MM / spacing), 1).astype(int)
     brain = prediction.probabilities[0, ::i, ::j, ::k] < 1
     return Volume(brain, prediction.affine @ np.diag([i, j, k, 1.0]))
+
+
+def _all_deciding_prototypes(prediction: Prediction) -> dict[str, list[dict[str, Any]]]:
+    shares = all_region_shares(prediction)
+    return {name: _deciding_prototypes(prediction.evidence, shares[name]) for name in REGIONS}
 
 
 def _deciding_prototypes(evidence: Evidence, shares: Mapping[int, float]) -> list[dict[str, Any]]:

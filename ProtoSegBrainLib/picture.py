@@ -1,4 +1,4 @@
-"""A picture of a result: one axial slice with the segmentation's outlines, and similarity maps over the same slice."""
+"""A picture of a result: one axial slice with the segmentation's outlines, and what speaks for each class there."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 SHOWN_MODALITIES = ("t2f", "t1c")
 OUTLINES = ("ED", "ET", "NCR")  # outer to inner: an edge that two share takes the inner one's colour
 MARGIN_VOXELS = 6
+PANEL_INCHES = 3
 PAPER, INK = "#101014", "white"
 
 
 def draw_prediction(case: Case, prediction: Prediction, path: Path | str) -> Path:
     """Writes a PNG: FLAIR and T1ce with outlines, and the most telling similarity map of each tumour class.
+
+    Of a model without prototypes it is the probability of each class that the model finds.
 
     The slice is the axial one with the most tumour (with the most brain, where there is none), seen as radiologists
     do: the patient's right is on the left. A simulated case is marked as such.
@@ -38,22 +41,32 @@ def draw_prediction(case: Case, prediction: Prediction, path: Path | str) -> Pat
     window = tuple(slice(start, start + size) for start, size in zip(corner, shape, strict=True))
     slice_affine = begin_at(label.affine, corner)
 
-    figure = Figure(figsize=(15, 4.2), layout=ConstrainedLayoutEngine(rect=(0, 0.08, 1, 0.92)), facecolor=PAPER)
-    panels = figure.subplots(1, len(images) + len(CLASSES) - 1)
+    reasons = _reasons(prediction)
+    width = PANEL_INCHES * (len(images) + len(reasons))
+    figure = Figure(figsize=(width, 4.2), layout=ConstrainedLayoutEngine(rect=(0, 0.08, 1, 0.92)), facecolor=PAPER)
+    panels = figure.subplots(1, len(images) + len(reasons))
     for panel, (role, image) in zip(panels, images.items(), strict=False):
         _show_image(panel, image.array[window], MODALITY_NAMES[role])
         _show_outlines(panel, label.array[window])
-    for panel, name in zip(panels[len(images) :], CLASSES[1:], strict=True):
-        channel = most_telling_prototype(prediction, name)
-        _show_image(panel, images["t2f"].array[window], f"similarity to {name} prototype {channel}")
-        similarities = Volume(prediction.similarities[channel], prediction.similarity_affine)
-        shown = resample(similarities, shape, slice_affine, order=1).array
-        _show_map(panel, np.ma.masked_where(images["t2f"].array[window] == 0, shown))
-    _write_legend(figure.text, prediction)
+    for panel, (title, reason, largest) in zip(panels[len(images) :], reasons, strict=True):
+        _show_image(panel, images["t2f"].array[window], title)
+        shown = resample(reason, shape, slice_affine, order=1).array
+        _show_map(panel, np.ma.masked_where(images["t2f"].array[window] == 0, shown), largest)
+    _write_legend(figure.text, width, prediction)
     temporary = Path(path).with_suffix(".part.png")
     figure.savefig(temporary, dpi=110, facecolor=PAPER)
     os.replace(temporary, path)
     return Path(path)
+
+
+def _reasons(prediction: Prediction) -> list[tuple[str, Volume, float | None]]:
+    """Of what speaks for each class: title, map, and the value at the end of its colours (None: its largest)."""
+    if prediction.evidence.prototype_class:
+        maps = [Volume(similarity, prediction.similarity_affine) for similarity in prediction.similarities]
+        channels = {name: most_telling_prototype(prediction, name) for name in CLASSES[1:]}
+        return [(f"similarity to {name} prototype {n}", maps[n], None) for name, n in channels.items()]
+    found = prediction.tumour_probabilities
+    return [(f"probability of {name}", Volume(share, prediction.affine), 1.0) for name, share in found.items()]
 
 
 def most_telling_prototype(prediction: Prediction, class_name: str) -> int:
@@ -112,17 +125,18 @@ def _show_outlines(panel: Axes, label: np.ndarray) -> None:
             panel.contour(mask, levels=[0.5], colors=[_colour(index)], linewidths=1.2)
 
 
-def _show_map(panel: Axes, similarity: np.ma.MaskedArray) -> None:
-    shown = panel.imshow(_seen_from_feet(similarity), origin="lower", cmap="inferno", alpha=0.7)
+def _show_map(panel: Axes, values: np.ma.MaskedArray, largest: float | None) -> None:
+    start = None if largest is None else 0.0
+    shown = panel.imshow(_seen_from_feet(values), origin="lower", cmap="inferno", alpha=0.7, vmin=start, vmax=largest)
     bar = panel.figure.colorbar(shown, ax=panel, shrink=0.7)
     bar.ax.tick_params(colors=INK, labelsize=7)
 
 
-def _write_legend(write: Callable[..., object], prediction: Prediction) -> None:
+def _write_legend(write: Callable[..., object], width_inches: float, prediction: Prediction) -> None:
     mark = "SIMULATED CASE, no patient" if prediction.simulated else prediction.case_id
-    write(0.01, 0.03, f"{mark}   |   research use only", color=INK, fontsize=10)
+    write(0.15 / width_inches, 0.03, f"{mark}   |   research use only", color=INK, fontsize=10)
     for index, name in enumerate(CLASSES[1:], start=1):
-        write(0.3 + 0.05 * index, 0.03, f"— {name}", color=_colour(index), fontsize=10)
+        write((4.5 + 0.75 * index) / width_inches, 0.03, f"— {name}", color=_colour(index), fontsize=10)
 
 
 def _colour(index: int) -> tuple[float, ...]:

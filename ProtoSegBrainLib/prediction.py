@@ -9,7 +9,7 @@ The files of a case:
     half the size of float32 and 1.5e-5 from it at most, so the four still sum to one within 3e-5.
 ``<case_id>_sim.nii.gz``
     One channel per prototype, float32 and unrounded, on the prototypes' own grid with that grid's own affine:
-    ``weight @ similarities + bias`` gives the network's logits.
+    ``weight @ similarities + bias`` gives the network's logits. A model without prototypes has no such file.
 ``<case_id>_unc.nii.gz``
     How unsure it is, 0 to 1, on the grid of the reference input: entropy of the probabilities in units of log 4, and,
     where the result is the mean of several views (``--tta``), a second channel: their disagreement. Stored as uint8
@@ -26,7 +26,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,11 +81,13 @@ class Prediction:
         label: (X, Y, Z) uint8 class indices on the case's grid.
         probabilities: (4, X, Y, Z) float32, calibrated, on the case's grid; background is exactly 1 outside the brain
             (where all four images are 0) and nowhere else.
-        similarities: (P, x, y, z) float32 on the prototype grid; the logits are linear in them.
+        similarities: (P, x, y, z) float32 on the prototype grid; the logits are linear in them. P is 0 for a model
+            without prototypes, whose grid means nothing then: read back from files, it is that of the label.
         similarity_affine: 4x4, voxel of ``similarities`` -> RAS mm.
         affine: 4x4, voxel of ``label`` -> RAS mm.
         volumes_ml: Volume of NCR, ED, ET and of the regions WT, TC, ET, in ml.
-        model: Name, version and identity of the weights, and the class of each prototype.
+        model: Name, version and identity of the weights, and the class of each prototype; ``regions`` where the model
+            does not find all of them.
         evidence: How the similarities become this decision: last layer, prototypes, calibration.
         device: Where and in which precision the network ran, for example "cpu bfloat16".
         timings_s: Seconds per stage, in order.
@@ -116,6 +118,27 @@ class Prediction:
     def simulated(self) -> bool:
         """Whether the case comes from our own simulator (its ``case_id`` says so)."""
         return self.case_id.startswith("simulated")
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """The regions that the model finds: of the others it says nothing, whatever their volume here."""
+        return tuple(self.model.get("regions", REGIONS))
+
+    @property
+    def tumour_probabilities(self) -> dict[str, np.ndarray]:
+        """(X, Y, Z) of NCR, ED and ET, by name; of WT alone where the model finds nothing else."""
+        if self.regions == ("WT",):
+            return {"WT": 1 - self.probabilities[0]}
+        return dict(zip(CLASSES[1:], self.probabilities[1:], strict=True))
+
+
+def what_is_not_found(model: str, regions: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on a model that finds the whole tumour only; () for one that finds all regions."""
+    if set(regions) == set(REGIONS):
+        return ()
+    return (
+        f"This model ({model}) finds the whole tumour only and marks all of it as ED; it says nothing of its parts.",
+    )
 
 
 def prototype_affine(affine: np.ndarray, stride: int) -> np.ndarray:
@@ -187,7 +210,8 @@ def write_prediction(
         FileExistsError: See ``output_files``.
         ValueError: Unknown ``label_convention``.
     """
-    files = output_files(prediction.case_id, out_dir, overwrite=overwrite)
+    possible = output_files(prediction.case_id, out_dir, overwrite=overwrite)
+    files = {kind: path for kind, path in possible.items() if kind != "sim" or len(prediction.similarities)}
     if label_convention not in LABEL_CONVENTIONS:
         raise ValueError(f"Label coding: expected one of {', '.join(LABEL_CONVENTIONS)}; got {label_convention!r}.")
     out_dir = Path(out_dir)
@@ -200,7 +224,7 @@ def write_prediction(
         timings = {**prediction.timings_s, "write": time.perf_counter() - start}
         summary = _summary(replace(prediction, timings_s=timings), label_convention, files)
         (temporary / files["prediction"].name).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        for path in (files["prediction"], report_file(prediction.case_id, out_dir)):
+        for path in (files["prediction"], possible["sim"], report_file(prediction.case_id, out_dir)):
             path.unlink(missing_ok=True)  # of an older result that is about to be replaced
         for path in files.values():
             os.replace(temporary / path.name, path)
@@ -234,15 +258,16 @@ def read_prediction(folder: str | Path, case_id: str | None = None) -> Predictio
 def _assembled(summary: dict[str, Any], path: Path) -> Prediction:
     """The result from what its JSON file says and from the images that it names."""
     names = {kind: path.parent / name for kind, name in summary["files"].items()}
-    with ThreadPoolExecutor(3) as pool:
-        seg, prob, sim = pool.map(read_volume, (names["seg"], names["prob"], names["sim"]))
+    kinds = ("seg", "prob", "sim") if "sim" in names else ("seg", "prob")
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        seg, prob, *sim = pool.map(read_volume, [names[kind] for kind in kinds])
     convention = summary["label_coding"]["convention"]
     return Prediction(
         case_id=summary["case_id"],
         label=decode_label(seg.array, convention)[0],
         probabilities=_channels_first(prob.array),
-        similarities=_channels_first(sim.array),
-        similarity_affine=sim.affine,
+        similarities=_channels_first(sim[0].array) if sim else np.empty((0, *seg.shape), np.float32),
+        similarity_affine=(sim or [seg])[0].affine,
         affine=seg.affine,
         volumes_ml=summary["volumes_ml"],
         model=summary["model"],
@@ -307,8 +332,9 @@ def _write_volumes(prediction: Prediction, files: dict[str, Path], label_convent
         array = channels[0] if len(channels) == 1 else np.stack(channels, axis=-1)
         write_volume(files["unc"], Volume(array, prediction.affine), description=description, slope=UNCERTAINTY_SLOPE)
 
-    with ThreadPoolExecutor(4) as pool:
-        for written in [pool.submit(job) for job in (probabilities, similarities, uncertainty, segmentation)]:
+    jobs = {"prob": probabilities, "sim": similarities, "unc": uncertainty, "seg": segmentation}
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        for written in [pool.submit(job) for kind, job in jobs.items() if kind in files]:
             written.result()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from ProtoSegBrainLib.dataset import TrainingCase
+from ProtoSegBrainLib.evidence import require_prototypes
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.model import ProtoSegNet
 from ProtoSegBrainLib.prototypes import refit_last_layer
@@ -45,8 +46,10 @@ def prune(
         The smaller network, in evaluation mode, and its card, prototypes numbered anew.
 
     Raises:
-        ValueError: No prototype is named, or one that is not there, or the last one of a class; or there is no case.
+        ValueError: No prototype is named, or one that is not there, or the last one of a class; there is no case; or
+            the model has no prototypes at all.
     """
+    require_prototypes(network.prototype_class, card.name)
     if not cases:
         raise ValueError("The last layer is fitted again on labelled cases; got none.")
     pruned = without_prototypes(network, removed)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ProtoSegBrainLib.case import Case
-from ProtoSegBrainLib.evidence import Evidence
+from ProtoSegBrainLib.evidence import Evidence, no_prototypes
 from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.findings import coarse_brain, findings
 from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, MODALITIES, MODALITY_NAMES, REGION_NAMES, REGIONS
@@ -59,6 +59,7 @@ MEANING = {
     "the network computed it. The same colours mean the same in every report of this model.",
     "Share": "how much of the evidence for a region comes from a prototype: weight times similarity, summed over it. "
     "Pure: share of the places most like it in training that are of its class.",
+    "Probability": "of a class, for each voxel; calibrated where the model was calibrated.",
     "Uncertainty": "entropy of the four classes' probabilities; 0 certain, 1 all equally likely.",
     "Disagreement": "between the results for the scan and its mirror image; 0 none, 1 each sure of another class.",
 }
@@ -104,7 +105,7 @@ def write_report(case: Case, prediction: Prediction, path: str | os.PathLike[str
     sections = [
         _header(prediction),
         _summary(prediction, said),
-        _anatomy(scene, said),
+        _anatomy(scene, prediction, said),
         _reasons(scene, prediction, said),
         _solid(scene, prediction, said),
         _origin(prediction),
@@ -138,9 +139,10 @@ def _section(title: str, content: str, kind: str = "") -> str:
 def _header(prediction: Prediction) -> str:
     mark = ' <span class="simulated">SIMULATED, NO PATIENT</span>' if prediction.simulated else ""
     model = f"{prediction.model['name']} ({str(prediction.model.get('identity', ''))[:12]})"
+    by = " by prototypes" if prediction.evidence.prototype_class else ""
     day = datetime.date.today()
     return (
-        f"<header><div><h1>{escape(prediction.case_id)}{mark}</h1><p>Brain tumour segmentation by prototypes</p></div>"
+        f"<header><div><h1>{escape(prediction.case_id)}{mark}</h1><p>Brain tumour segmentation{by}</p></div>"
         f'<div class="origin">Report of {day.day} {day:%B %Y}<br>Model {escape(model)}</div></header>\n'
         f'<p class="research">{escape(RESEARCH_USE)}</p>'
     )
@@ -166,18 +168,18 @@ def _volume_table(prediction: Prediction, regions: Mapping[str, Mapping[str, Any
     ]
     heads = "".join(f'<th class="number">{head}</th>' for head in ("Volume", interval, "Expected Dice", "Foci"))
     volumes = prediction.volumes_ml
-    return (
-        f"<table><tr><th>Region</th>{heads}</tr>{''.join(rows)}</table>\n"
+    parts = (
         f'<p class="quiet">Whole tumour = core + oedema (ED, {_ml(volumes["ED"])}). '
         f"Core = enhancing + necrotic / non-enhancing part (NCR, {_ml(volumes['NCR'])}).</p>"
     )
+    return f"<table><tr><th>Region</th>{heads}</tr>{''.join(rows)}</table>\n{parts if len(regions) > 1 else ''}"
 
 
 def _words(said: Mapping[str, Any]) -> str:
     location, unlike = said["location"], said["out_of_distribution"]
     entries = {
         "Location": location["sentence"] if location else "No tumour was found.",
-        "Enhancing diameters": _diameters(said["enhancing_diameters_mm"]),
+        "Enhancing diameters": _diameters(said["enhancing_diameters_mm"], "ET" in said["regions"]),
         "Like the training scans?": unlike["sentence"],
     }
     pairs = "".join(f"<dt>{escape(name)}</dt><dd>{_marked(text, name, unlike)}</dd>" for name, text in entries.items())
@@ -195,7 +197,9 @@ def _warnings(prediction: Prediction) -> str:
     return f'<div class="notice">{sentences}</div>' if sentences else ""
 
 
-def _diameters(diameters: Mapping[str, Any] | None) -> str:
+def _diameters(diameters: Mapping[str, Any] | None, is_looked_for: bool) -> str:
+    if not is_looked_for:
+        return "Not known: this model does not tell enhancing tumour apart."
     if diameters is None:
         return "No enhancing tumour."
     size = f"{diameters['longest']:.0f} × {diameters['perpendicular']:.0f} mm"
@@ -251,11 +255,12 @@ def _grey_limits(image: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _anatomy(scene: _Scene, said: Mapping[str, Any]) -> str:
+def _anatomy(scene: _Scene, prediction: Prediction, said: Mapping[str, Any]) -> str:
     """Three planes by three regions, each on the modality that shows it best."""
     figures = []
     for view in scene.views:
-        for region, (role, owner) in SHOWN.items():
+        for region in prediction.regions:
+            role, owner = SHOWN[region]
             mask = np.isin(view.cut(scene.label.array), REGIONS[region])
             layers = [grey_layer(view, scene.images[role], scene.limits[role])]
             layers.append(outline_layer(view, mask, CLASS_COLOURS[CLASSES.index(owner)]))
@@ -273,8 +278,14 @@ def _diameter_lines(view: Slice, diameters: Mapping[str, Any] | None) -> list[st
 
 
 def _reasons(scene: _Scene, prediction: Prediction, said: Mapping[str, Any]) -> str:
-    """Similarity to the prototype that says most for each class, uncertainty, and the prototypes of each region."""
+    """Similarity to the prototype that says most for each class, uncertainty, and the prototypes of each region.
+
+    Of a model without prototypes the probabilities, and a sentence that it cannot say why.
+    """
+    has_prototypes = bool(prediction.evidence.prototype_class)
     figures = [_similarity_map(scene, prediction, each) for each in _leading_prototypes(prediction, said)]
+    if not has_prototypes:
+        figures += _probability_maps(scene, prediction)
     figures += [_certainty_map(scene, *map_) for map_ in _certainties(scene.views[0], prediction).items()]
     columns = {4: " four", 5: " five"}.get(len(figures), "")
     maps = f'<div class="grid{columns}">{"".join(figures)}</div>'
@@ -285,8 +296,11 @@ def _reasons(scene: _Scene, prediction: Prediction, said: Mapping[str, Any]) -> 
         if entries
     )
     deciding = f'<div class="prototypes">{lists}</div>' if lists else ""
-    text = '<p class="quiet">Prototypes by their share of the evidence for each region:</p>' if lists else ""
-    return _section("Why, and how sure", f"{maps}\n{text}\n{deciding}", "why")
+    text = "Prototypes by their share of the evidence for each region:" if lists else ""
+    if not has_prototypes:
+        text = no_prototypes(prediction.model["name"])
+    text = f'<p class="quiet">{escape(text)}</p>' if text else ""
+    return _section("Why, and how sure" if has_prototypes else "How sure", f"{maps}\n{text}\n{deciding}", "why")
 
 
 def _leading_prototypes(prediction: Prediction, said: Mapping[str, Any]) -> list[int]:
@@ -310,6 +324,18 @@ def _similarity_map(scene: _Scene, prediction: Prediction, index: int) -> str:
         note = f"; the mark: half of the true {owner} voxels in training are more alike"
     caption = f"{_swatch(owner)}Similarity to prototype {index} ({owner}){note}."
     return _figure(_heat_picture(scene, values, (0, most), f"Similarity to prototype {index}"), _bar(marks) + caption)
+
+
+def _probability_maps(scene: _Scene, prediction: Prediction) -> list[str]:
+    view = scene.views[0]
+    marks = '<span class="low">0</span><span class="high">1</span>'
+    figures = []
+    for name, channel in prediction.tumour_probabilities.items():
+        values = view.cut(canonical(Volume(channel, prediction.affine)).array)
+        image = _heat_picture(scene, values, (0, 1), f"Probability of {name}")
+        owner = name if name in CLASSES else SHOWN[name][1]
+        figures.append(_figure(image, f"{_bar(marks)}{_swatch(owner)}Probability of {name}"))
+    return figures
 
 
 def _certainties(view: Slice, prediction: Prediction) -> dict[str, np.ndarray]:
@@ -382,9 +408,7 @@ def _swatch(owner: str) -> str:
 def _solid(scene: _Scene, prediction: Prediction, said: Mapping[str, Any]) -> str:
     """The surfaces to be turned with the mouse, beside what the numbers mean."""
     meaning = "".join(
-        f"<dt>{name}</dt><dd>{text}</dd>"
-        for name, text in MEANING.items()
-        if name != "Disagreement" or prediction.disagreement is not None
+        f"<dt>{name}</dt><dd>{text}</dd>" for name, text in MEANING.items() if name not in _unused(prediction)
     )
     words = f'<div><h3>What the numbers mean</h3><dl class="quiet">{meaning}</dl></div>'
     traces = surfaces(scene.label, coarse_brain(prediction)).replace("<", "\\u003c")
@@ -399,6 +423,13 @@ def _solid(scene: _Scene, prediction: Prediction, said: Mapping[str, Any]) -> st
         f"<script>{_plotly()}</script>\n<script>\n{_beside('report.js')}</script>"
     )
     return _section("Three-dimensional view", f'<div class="solid">{plot}\n{words}</div>\n{scripts}')
+
+
+def _unused(prediction: Prediction) -> set[str]:
+    """Words of ``MEANING`` that do not occur."""
+    unused = {"Probability"} if prediction.evidence.prototype_class else {"Similarity", "Share"}
+    unused |= set() if "ET" in prediction.regions else {"Diameters"}
+    return unused | ({"Disagreement"} if prediction.disagreement is None else set())
 
 
 def _plotly() -> str:

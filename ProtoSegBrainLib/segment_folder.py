@@ -27,7 +27,7 @@ import torch
 from ProtoSegBrainLib.case import Case, list_cases, read_case
 from ProtoSegBrainLib.files import check_folder, write_whole
 from ProtoSegBrainLib.labels import LABEL_CONVENTIONS
-from ProtoSegBrainLib.model import ProtoSegNet
+from ProtoSegBrainLib.model import SegmentationNet
 from ProtoSegBrainLib.predict import PredictConfig, predict
 from ProtoSegBrainLib.prediction import (
     ENDINGS,
@@ -83,9 +83,9 @@ class FolderConfig:
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """Of the files of a case that is done."""
+        """Of the files of a case that are there beside its prediction."""
         wanted = {REPORT_ENDING: self.report, SCENE_ENDING: self.mrb, SCREENSHOT_ENDING: self.screenshot}
-        return (*ENDINGS.values(), *(ending for ending, is_wanted in wanted.items() if is_wanted))
+        return tuple(ending for ending, is_wanted in wanted.items() if is_wanted)
 
 
 @dataclass(frozen=True)
@@ -241,10 +241,12 @@ def segment_case(job: Job) -> Entry:
 
 def _found(job: Job) -> Entry | None:
     """The case as its files tell it; None where one is missing, or they were made with another model or otherwise."""
-    if not all(job.file(ending).is_file() for ending in job.config.endings):
+    prediction = job.file(ENDINGS["prediction"])
+    if not prediction.is_file():
         return None
     try:
-        summary = read_summary(job.file(ENDINGS["prediction"]))
+        summary = read_summary(prediction)
+        names = [prediction.name, *summary["files"].values(), *(job.file(each).name for each in job.config.endings)]
         columns = {
             **{f"{name}_ml": summary["volumes_ml"][name] for name in VOLUMES},
             "model": summary["model"]["name"],
@@ -252,13 +254,15 @@ def _found(job: Job) -> Entry | None:
             "labels": summary["label_coding"]["convention"],
             "tta": "disagreement" in summary["uncertainty_channels"],
             "device": summary["device"],
-            "files": " ".join(job.file(ending).name for ending in job.config.endings),
+            "files": " ".join(names),
         }
         seconds = sum(summary["timings_s"].values())
     except (ValueError, KeyError, TypeError, AttributeError):
         return None  # writing will say that these files are not ours
     asked = {"identity": job.identity, "labels": job.config.labels, "tta": job.config.predict.tta}
     if any(columns[name] != value for name, value in asked.items()):
+        return None
+    if not all((job.out / name).is_file() for name in names):
         return None
     return Entry(job.case_id, DONE, " ".join(summary["warnings"]), seconds, columns)
 
@@ -283,7 +287,7 @@ def _segment(job: Job, start: float) -> Entry:
 
 
 @functools.lru_cache(maxsize=1)
-def _model(path: Path | None, identity: str) -> tuple[ProtoSegNet, ModelCard]:
+def _model(path: Path | None, identity: str) -> tuple[SegmentationNet, ModelCard]:
     """Loaded once in each process."""
     network, card = load_model(path)
     if card.identity != identity:
@@ -315,11 +319,11 @@ def _scene_code() -> Any:
 
 def _put_in_place(job: Job, temporary: Path) -> Entry:
     """Where ``_prediction.json`` lies, the rest is whole: it goes first and comes last."""
-    last = ENDINGS["prediction"]
-    for ending in (last, REPORT_ENDING, SCENE_ENDING, SCREENSHOT_ENDING):
-        job.file(ending).unlink(missing_ok=True)  # of an older result
-    for ending in (*(ending for ending in job.config.endings if ending != last), last):
-        os.replace(temporary / job.file(ending).name, job.file(ending))
+    last = job.file(ENDINGS["prediction"])
+    for older in (last, *map(job.file, (ENDINGS["sim"], REPORT_ENDING, SCENE_ENDING, SCREENSHOT_ENDING))):
+        older.unlink(missing_ok=True)
+    for made in sorted(temporary.iterdir(), key=lambda made: made.name == last.name):
+        os.replace(made, job.out / made.name)
     entry = _found(job)
     if entry is None:
         raise RuntimeError(f"The files of case {job.case_id} in {job.out} changed while they were put in place.")

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ProtoSegBrainLib.decision import RELABELLED, decide
-from ProtoSegBrainLib.evidence import Evidence
+from ProtoSegBrainLib.evidence import Evidence, require_prototypes
 from ProtoSegBrainLib.prediction import Prediction, prototype_affine, volumes_ml
 from ProtoSegBrainLib.volume import INDEX_TOLERANCE, corners
 
@@ -33,9 +33,10 @@ def whatif(
         weights: Factor by prototype number, by which its weights are multiplied; 0 is the same as disabled.
 
     Raises:
-        ValueError: No such prototype, or a factor that is negative or not a number.
+        ValueError: No such prototype, a factor that is negative or not a number, or a model without prototypes.
     """
     started = time.perf_counter()
+    require_prototypes(prediction.evidence.prototype_class, prediction.model["name"])
     factors = _factors(prediction.evidence, disabled, weights or {})
     evidence = _changed(prediction.evidence, factors)
     network_affine, shape = _network_grid(prediction)

@@ -42,7 +42,7 @@ from ProtoSegBrainLib.console import BAD_INPUT, part_of
 from ProtoSegBrainLib.environment import environment
 
 if TYPE_CHECKING:
-    from ProtoSegBrainLib.model import ProtoSegNet
+    from ProtoSegBrainLib.model import SegmentationNet
     from ProtoSegBrainLib.weights import ModelCard
 
 SAYING_ENOUGH = (*BAD_INPUT, OSError, MemoryError, ImportError)
@@ -75,7 +75,7 @@ class Server:
         self._events = events
         self._idle_s = 60 * idle_minutes
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._model: tuple[tuple[object, ...], tuple[ProtoSegNet, ModelCard]] | None = None
+        self._model: tuple[tuple[object, ...], tuple[SegmentationNet, ModelCard]] | None = None
 
     def serve(self) -> str:
         """Answer until told to stop or nothing is asked for too long; returns why it ended."""
@@ -142,7 +142,7 @@ class Server:
         send_prediction(prediction, folder / "prediction")
         return {"folder": str(folder / "prediction")}
 
-    def _load(self, path: str | None) -> tuple[ProtoSegNet, ModelCard]:
+    def _load(self, path: str | None) -> tuple[SegmentationNet, ModelCard]:
         """The model of the last request, if the files of this one are the same and unchanged."""
         from ProtoSegBrainLib.weights import BUNDLED, load_model
 

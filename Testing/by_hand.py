@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import ndimage
 
@@ -52,3 +54,18 @@ def prediction_for(
 def upsampled(maps: np.ndarray) -> np.ndarray:
     """(C, x, y, z) -> (C, 2x, 2y, 2z), trilinear with voxel centres kept: SciPy's word for what torch does."""
     return np.stack([ndimage.zoom(one, 2, order=1, mode="nearest", grid_mode=True) for one in maps])
+
+
+def without_prototypes(prediction: Prediction, regions: tuple[str, ...] = ()) -> Prediction:
+    """The same result of a model that has none; with ``regions``, of one that finds these only."""
+    evidence = Evidence.none(prediction.evidence.prototype_stride, prediction.evidence.calibration)
+    model = {"name": "mute", "identity": "", "prototype_class": []} | ({"regions": list(regions)} if regions else {})
+    similarities = np.empty((0, *prediction.label.shape), np.float32)
+    return replace(
+        prediction,
+        similarities=similarities,
+        similarity_affine=prediction.affine,
+        evidence=evidence,
+        model=model,
+        findings={},
+    )

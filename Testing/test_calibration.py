@@ -18,7 +18,7 @@ from ProtoSegBrainLib.calibration import (
     observe,
 )
 from ProtoSegBrainLib.dataset import TrainingCase
-from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
+from ProtoSegBrainLib.model import ModelConfig, PlainNet, ProtoSegNet
 
 
 def voxels(log_odds: float, factor: float, count: int = 1000) -> Voxels:
@@ -128,3 +128,21 @@ def test_calibrate_numbers_the_models(a_network: ProtoSegNet, a_training_case: T
 def test_nothing_to_calibrate_on_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one case"):
         calibrate([])
+
+
+def test_a_network_without_prototypes_is_calibrated_too(a_training_case: TrainingCase) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(widths=(8, 8), blocks=(1, 1), aspp_channels=4, prototypes_per_class=(0, 0, 0, 0))
+    network = PlainNet(config).eval()
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 1.0]))
+    seen = observe(network, a_training_case)
+    assert seen.distance is None
+    np.testing.assert_array_equal(seen.label, 3 * seen.brain)
+    found = fit([seen] * 10)
+    assert found.familiarity is not None
+    assert found.familiarity.likeness is not None
+    assert found.familiarity.likeness.measures == ("tumour_share", "tumour_certainty")
+    probability = np.exp(1 / found.temperature[3]) / (3 + np.exp(1 / found.temperature[3]))
+    assert found.reliability[2].ece == pytest.approx(abs(probability - 0.5), abs=1e-3)

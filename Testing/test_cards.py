@@ -11,7 +11,7 @@ import pytest
 from by_hand import evidence_for
 
 from ProtoSegBrainLib.cards import Patch, prototype_name, write_cards
-from ProtoSegBrainLib.evidence import Evidence, Neighbour, Prototype
+from ProtoSegBrainLib.evidence import Calibration, Evidence, Neighbour, Prototype
 
 AVERAGE = {"t1n": 0.0, "t1c": 0.0, "t2w": 0.0, "t2f": 0.0}
 
@@ -131,3 +131,9 @@ def test_the_outline_lies_where_the_similarity_is_high_as_seen_from_the_feet(tmp
     assert 'x="7" y="15" width="10" height="10" class="frame"' in page  # 20 - 3 - 10, 30 - 5 - 10
     assert page.count("SIMULATED, no patient") == 1
     assert "All images on this page are simulated" in page
+
+
+def test_a_model_without_prototypes_has_no_cards(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"This model \(mute\) has no prototypes, so it cannot say why\."):
+        write_cards(Evidence.none(2, Calibration()), tmp_path / "cards", "mute")
+    assert not (tmp_path / "cards").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from by_hand import evidence_for, prediction_for
+from by_hand import evidence_for, prediction_for, without_prototypes
 
 from ProtoSegBrainLib import exchange
 from ProtoSegBrainLib.evidence import Calibration, Familiarity, Neighbour, Normality, Prototype, RegionReliability
@@ -164,3 +164,15 @@ def test_it_needs_nothing_that_slicer_has_not() -> None:
     )
     root = Path(__file__).resolve().parents[1]
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+def test_a_result_without_prototypes_arrives_as_it_was_sent(a_prediction: Prediction, tmp_path: Path) -> None:
+    mute = without_prototypes(a_prediction, regions=("WT",))
+    send_prediction(mute, tmp_path / "prediction")
+    back = receive_prediction(tmp_path / "prediction")
+    assert back.similarities.shape == mute.similarities.shape
+    assert back.similarities.dtype == np.float32
+    assert back.evidence.to_dict() == mute.evidence.to_dict()
+    assert back.evidence.weight.shape == (4, 0)
+    assert back.regions == ("WT",)
+    np.testing.assert_array_equal(back.probabilities, mute.probabilities)

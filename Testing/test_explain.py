@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from by_hand import evidence_for, prediction_for, upsampled
+from by_hand import evidence_for, prediction_for, upsampled, without_prototypes
 
 from ProtoSegBrainLib.evidence import Prototype
 from ProtoSegBrainLib.explain import all_region_shares, explain, explain_voxel, region_shares
@@ -153,3 +153,14 @@ def test_shares_are_the_sums_of_what_is_listed_for_the_voxels(random_maps: Predi
         assert sum(shares.values()) == pytest.approx(1)
         assert list(shares.values()) == sorted(shares.values(), reverse=True)
         assert all_region_shares(random_maps)[region] == pytest.approx(shares)
+
+
+def test_without_prototypes_there_is_no_why(two_prototypes: Prediction) -> None:
+    mute = without_prototypes(two_prototypes)
+    sentence = r"This model \(mute\) has no prototypes, so it cannot say why\."
+    with pytest.raises(ValueError, match=sentence):
+        explain(mute, (0.5, 0.5, 0.5))
+    with pytest.raises(ValueError, match=sentence):
+        explain_voxel(mute, (1, 0, 0))
+    assert (mute.label == 3).any()
+    assert all_region_shares(mute) == {name: {} for name in ("WT", "TC", "ET", "NCR", "ED")}

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from by_hand import evidence_for, prediction_for
+from by_hand import evidence_for, prediction_for, without_prototypes
 
 from ProtoSegBrainLib.evidence import Calibration, Familiarity, Normality
 from ProtoSegBrainLib.familiarity import (
@@ -205,3 +205,29 @@ def test_assess_reads_the_prediction() -> None:
 
 def test_few_cases_teach_nothing() -> None:
     assert fit_familiarity([{"brain_ml": 1.0}] * 9, [LIKENESS] * 9) == Familiarity(n=9)
+
+
+def test_without_prototypes_the_tumour_alone_is_measured() -> None:
+    """Four voxels: one tumour of probability 0.75, two healthy, one outside the brain."""
+    label = Volume(np.array([3, 0, 0, 0], np.uint8).reshape(4, 1, 1), np.eye(4))
+    background = Volume(np.array([0.25, 0.9, 0.9, 1.0], np.float32).reshape(4, 1, 1), np.eye(4))
+    found = likeness_of(None, label, background)
+    assert found == pytest.approx({"tumour_share": 1 / 3, "tumour_certainty": 0.75})
+
+
+def test_a_result_without_prototypes_is_assessed(looks: list[dict[str, float]]) -> None:
+    likenesses = [{name: one[name] for name in ("tumour_share", "tumour_certainty")} for one in some_likenesses(12)]
+    known = fit_familiarity(looks, likenesses)
+    maps = np.zeros((2, 10, 10, 10))
+    maps[0], maps[1, :4, :4, :4] = 1, 6
+    brain = np.ones((20, 20, 20), bool)
+    brain[0] = False
+    made = prediction_for(maps, evidence_for(["background", "ET"]), brain=brain)
+    mute = without_prototypes(
+        replace(made, evidence=replace(made.evidence, calibration=Calibration(familiarity=known)))
+    )
+    assert assess(mute)["flag"] is False
+    unsure = replace(mute, probabilities=np.where(brain, 0.5 + 0.2 * mute.probabilities, mute.probabilities))
+    said = assess(unsure)
+    assert said["flag"] is True
+    assert "unsure of the tumour" in said["sentence"]

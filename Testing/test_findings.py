@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from by_hand import evidence_for, prediction_for
+from by_hand import evidence_for, prediction_for, without_prototypes
 
 from ProtoSegBrainLib.evidence import Prototype
 from ProtoSegBrainLib.findings import findings
@@ -90,3 +90,18 @@ def test_they_are_written_and_read_back(prediction, tmp_path):
     assert read_prediction(tmp_path).findings == said.findings
     write_prediction(prediction, tmp_path / "without")
     assert read_prediction(tmp_path / "without").findings == {}
+
+
+def test_without_prototypes_all_but_the_prototypes_is_found(prediction):
+    found, mute = findings(prediction), findings(without_prototypes(prediction))
+    assert mute["prototypes"] == {"WT": [], "TC": [], "ET": []}
+    for name in ("regions", "enhancing_diameters_mm", "location"):
+        assert mute[name] == found[name]
+
+
+def test_only_regions_that_the_model_finds_are_reported(prediction):
+    everything = (prediction.label > 0).astype(np.uint8) * CLASSES.index("ED")
+    found = findings(without_prototypes(replace(prediction, label=everything), regions=("WT",)))
+    assert list(found["regions"]) == ["WT"]
+    assert found["enhancing_diameters_mm"] is None
+    assert found["location"]["side"] == "right"

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from by_hand import evidence_for
+from by_hand import evidence_for, without_prototypes
 
 from ProtoSegBrainLib.case import Case
 from ProtoSegBrainLib.labels import CLASSES
@@ -97,3 +97,18 @@ def test_the_patients_right_is_on_the_left(case, prediction, tmp_path, monkeypat
     row, column = np.unravel_index(np.argmax(drawn[0]), drawn[0].shape)
     assert column < drawn[0].shape[1] / 2  # left in the picture
     assert row > drawn[0].shape[0] / 2  # rows count upwards (origin "lower"): top of the picture
+
+
+def test_without_prototypes_the_probabilities_are_shown(case, prediction, tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn, titles = [], []
+    imshow, title = Axes.imshow, Axes.set_title
+    monkeypatch.setattr(Axes, "imshow", lambda self, x, **style: (drawn.append(x), imshow(self, x, **style))[1])
+    monkeypatch.setattr(Axes, "set_title", lambda self, s, **style: (titles.append(s), title(self, s, **style))[1])
+    likely = np.stack([case.label == index for index in range(4)]).astype(np.float32)
+    mute = without_prototypes(replace(prediction, probabilities=likely))
+    draw_prediction(case, mute, tmp_path / "picture.png")
+    assert titles[2:] == ["probability of NCR", "probability of ED", "probability of ET"]
+    maps = [x for x in drawn if isinstance(x, np.ma.MaskedArray)]
+    assert [int(one.sum()) for one in maps] == [int((case.label[..., 7] == index).sum()) for index in (1, 2, 3)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from by_hand import evidence_for
+from by_hand import evidence_for, without_prototypes
 
 from ProtoSegBrainLib import prediction as module
 from ProtoSegBrainLib.prediction import Prediction, output_files, read_prediction, volumes_ml, write_prediction
@@ -196,3 +196,32 @@ def test_one_of_several_results_is_named_by_its_case(a_prediction: Prediction, t
     assert read_prediction(tmp_path, "scan_[12]").case_id == "scan_[12]"
     with pytest.raises(FileNotFoundError, match="of case scan_3"):
         read_prediction(tmp_path, "scan_3")
+
+
+def test_without_prototypes_there_is_no_file_of_similarities(a_prediction: Prediction, tmp_path: Path) -> None:
+    write_prediction(a_prediction, tmp_path)
+    mute = without_prototypes(a_prediction, regions=("WT",))
+    files = write_prediction(mute, tmp_path, overwrite=True)
+    assert "sim" not in files
+    assert sorted(tmp_path.iterdir()) == sorted(files.values())  # the older result's similarities are gone
+    assert "sim" not in json.loads(files["prediction"].read_text())["files"]
+    back = read_prediction(tmp_path)
+    assert back.similarities.shape == (0, *mute.label.shape)
+    np.testing.assert_allclose(back.similarity_affine, AFFINE, atol=1e-5)
+    np.testing.assert_array_equal(back.label, mute.label)
+    assert back.evidence.prototype_class == ()
+    assert back.evidence.weight.shape == (4, 0)
+    assert back.regions == ("WT",)
+
+
+def test_missing_similarities_of_a_model_with_prototypes_are_missed(a_prediction: Prediction, tmp_path: Path) -> None:
+    path = write_prediction(a_prediction, tmp_path)["prediction"]
+    summary = json.loads(path.read_text())
+    del summary["files"]["sim"]
+    path.write_text(json.dumps(summary))
+    with pytest.raises(ValueError, match=r"do not belong together \(similarities\)"):
+        read_prediction(tmp_path)
+
+
+def test_a_model_finds_all_regions_unless_it_says_otherwise(a_prediction: Prediction) -> None:
+    assert a_prediction.regions == ("WT", "TC", "ET")

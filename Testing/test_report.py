@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from by_hand import evidence_for, prediction_for
+from by_hand import evidence_for, prediction_for, without_prototypes
 
 from ProtoSegBrainLib import report
 from ProtoSegBrainLib.case import Case
@@ -154,3 +154,24 @@ def test_measured_diameters_decide_the_axial_slice(case, prediction, tmp_path):
     diameters = {"measurable": True, "longest_ends": [(-8.0, -10.0, 2 * 5.0), (0, 0, 0)]}
     assert report._slice_indices(label, brain, diameters)[2] == 5
     assert report._slice_indices(label, brain, None)[2] in range(14, 18)
+
+
+def test_without_prototypes_it_shows_probabilities_and_says_so(case, prediction, tmp_path):
+    shown = page(case, without_prototypes(prediction), tmp_path)
+    assert "This model (mute) has no prototypes, so it cannot say why." in shown
+    assert "<h2>How sure</h2>" in shown
+    assert shown.count('class="heat"') == 4
+    for name in ("NCR", "ED", "ET"):
+        assert f"Probability of {name}" in shown
+    for word in ("Similarity", "similarity", "by prototypes", "share of the evidence"):
+        assert word not in shown
+
+
+def test_of_a_model_that_finds_the_whole_tumour_only_nothing_else_is_said(case, prediction, tmp_path):
+    whole = replace(prediction, label=(prediction.label > 0).astype(np.uint8) * 2)
+    shown = page(case, without_prototypes(whole, regions=("WT",)), tmp_path)
+    assert shown.count('class="outline"') == 3
+    assert shown.count('class="heat"') == 2
+    assert "does not tell enhancing tumour apart" in shown
+    for word in ("No enhancing tumour.", "Tumour core", "Core =", "Probability of ET"):
+        assert word not in shown

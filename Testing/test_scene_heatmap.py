@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from by_hand import without_prototypes
 from mrml import GRIDS, OBLIQUE, a_context, a_prediction, add_inputs, needs_opengl
 from ProtoSegBrainScene.grid import voxelsOf
 from ProtoSegBrainScene.heatmap import (
@@ -208,3 +209,16 @@ def test_switching_is_quick_on_a_large_map():
     start = time.perf_counter()
     showPrototype(context, nodes, large, 3, inputs["t1c"], [view.composite], 0.0, 1.0)
     assert time.perf_counter() - start < 0.5  # it takes 2 ms
+
+
+def test_without_prototypes_only_the_uncertainty_is_shown():
+    context = a_context()
+    mute = without_prototypes(a_prediction())
+    nodes = showPrediction(context, mute, add_inputs(context.scene))
+    composite = context.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    with pytest.raises(ValueError, match=r"This model \(mute\) has no prototypes, so it cannot say why\."):
+        showPrototype(context, nodes, mute, 0, None, [composite], 0.1, 0.5)
+    showUncertainty(context, nodes, None, [composite], 0.1, 0.5)
+    assert composite.GetForegroundVolumeID() == nodes.uncertainty.GetID()
+    hideHeatmap(context, nodes, [composite])
+    assert composite.GetForegroundVolumeID() is None

@@ -1,10 +1,12 @@
 """A result in a scene: all or nothing, found again, the same after a reload."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import slicer
+from by_hand import without_prototypes
 from mrml import (
     GRIDS,
     OBLIQUE,
@@ -29,6 +31,7 @@ from ProtoSegBrainScene.result import (
     updateResult,
 )
 
+from ProtoSegBrainLib.evidence import Calibration
 from ProtoSegBrainLib.findings import findings
 from ProtoSegBrainLib.uncertainty import entropy
 from ProtoSegBrainLib.whatif import whatif
@@ -193,3 +196,45 @@ def test_nothing_is_left_of_a_removed_result():
     removeResult(showPrediction(context, a_prediction(), inputs))
     assert contents(context.scene) == before
     assert result._items(hierarchy_of(context.scene)) == items
+
+
+@pytest.fixture(params=GRIDS.values(), ids=GRIDS)
+def mute(request):
+    """A result without prototypes whose rules changed the label: ET that is too small to be believed became NCR."""
+    made = a_prediction(request.param)
+    rules = replace(made.evidence, calibration=Calibration(minimum_et_ml=made.volumes_ml["ET"] + 1))
+    label = np.where(made.label == 3, np.uint8(1), made.label)
+    return without_prototypes(replace(made, evidence=rules, label=label), regions=("WT",))
+
+
+def test_without_prototypes_the_probabilities_are_kept(mute):
+    context = a_context()
+    nodes = showPrediction(context, mute, add_inputs(context.scene, mute.affine))
+    assert (nodes.similarities, nodes.similarity) == (None, None)
+    assert findResult(context.scene, nodes.segmentation) == nodes
+    assert voxelsOf(nodes.probabilities).shape[0] == mute.label.shape[0] - 1  # the box around the brain
+    assert "This model (mute) has no prototypes" in nodes.prototypes.GetTable().GetValue(0, 0).ToString()
+    assert nodes.volumes.GetTable().GetNumberOfRows() == 1  # the whole tumour, which is all that it finds
+    restored = restorePrediction(nodes)
+    assert np.array_equal(restored.label, mute.label)
+    assert np.allclose(restored.probabilities, mute.probabilities, atol=1e-6)
+    assert len(restored.similarities) == 0
+    assert restored.regions == ("WT",)
+    context.scene.RemoveNode(nodes.probabilities)
+    assert findResult(context.scene, nodes.segmentation) is None
+
+
+def test_a_result_that_lost_its_similarities_is_not_taken_for_one_without_prototypes():
+    context, _, _, nodes = shown()
+    context.scene.RemoveNode(nodes.similarities)
+    assert findResult(context.scene, nodes.segmentation) is None
+
+
+def test_a_model_without_prototypes_may_follow_one_that_has_them(mute):
+    context, inputs, _, first = shown(mute.affine)
+    count = len(nodes_of(context.scene))
+    second = showPrediction(context, mute, inputs, first.segmentation)
+    assert len(nodes_of(context.scene)) == count - 2  # one map and its display less, one store for another
+    assert findResults(context.scene) == [second]
+    removeResult(second)
+    assert findResults(context.scene) == []

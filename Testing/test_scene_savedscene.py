@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import slicer
-from by_hand import evidence_for, prediction_for
+from by_hand import evidence_for, prediction_for, without_prototypes
 from mrml import CLASSES_BY_HAND, GRIDS, OBLIQUE, SHAPE, a_context, a_prediction, label_seen, needs_opengl, nodes_of
 from PIL import Image
 from ProtoSegBrainScene import savedscene
@@ -154,3 +154,30 @@ def test_without_opengl_there_is_a_plain_sentence_and_no_file(tmp_path, monkeypa
     with pytest.raises(OSError, match="apt-get install libegl1"):
         drawScene(a_small_case(), a_prediction(), tmp_path / "case.png")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("affine", GRIDS.values(), ids=GRIDS)
+def test_a_scene_without_prototypes_comes_back_whole(tmp_path, affine):
+    mute = without_prototypes(a_prediction(affine))
+    path = writeScene(a_small_case(affine), mute, tmp_path / "case.mrb")
+    context = opened(path, tmp_path / "cache")
+    (nodes,) = findResults(context.scene)
+    restored = restorePrediction(nodes)
+    assert_same_place(Volume(restored.label, restored.affine), Volume(mute.label, mute.affine))
+    for found, expected in zip(restored.probabilities, mute.probabilities, strict=True):
+        back = resample(Volume(found, restored.affine), mute.label.shape, mute.affine, order=0).array
+        assert np.allclose(back, expected, atol=1e-6)
+
+
+@needs_opengl
+def test_a_picture_without_prototypes_has_as_many_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(savedscene, "PANEL", 96)
+    captions, composed = [], savedscene.composed
+
+    def note(panels, *others):
+        captions.extend(panels)
+        return composed(panels, *others)
+
+    monkeypatch.setattr(savedscene, "composed", note)
+    drawScene(a_small_case(), without_prototypes(a_prediction()), tmp_path / "case.png")
+    assert captions[3:] == ["Axial FLAIR", "Uncertainty", "3D: NCR red, ED green, ET blue"]

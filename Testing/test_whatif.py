@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from by_hand import evidence_for, prediction_for
+from by_hand import evidence_for, prediction_for, without_prototypes
 
 from ProtoSegBrainLib.case import Case, read_case
 from ProtoSegBrainLib.evidence import Calibration, RegionReliability
@@ -169,3 +169,9 @@ def test_a_real_case_from_its_files(real_data: Path, tmp_path: Path) -> None:
     prediction = read_prediction(tmp_path)
     assert prediction.volumes_ml["WT"] > 0
     np.testing.assert_array_equal(whatif(prediction).label, prediction.label)
+
+
+def test_without_prototypes_there_is_nothing_to_change() -> None:
+    mute = without_prototypes(prediction_for(np.ones((1, 3, 3, 3)), evidence_for(["ET"])))
+    with pytest.raises(ValueError, match=r"This model \(mute\) has no prototypes, so it cannot say why\."):
+        whatif(mute, disabled=[0])

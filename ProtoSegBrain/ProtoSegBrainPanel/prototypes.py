@@ -7,6 +7,7 @@ from ProtoSegBrainScene.layout import jumpTo
 from ProtoSegBrainScene.rendering import paintSurface, showVolumeRendering
 from ProtoSegBrainScene.tables import prototypeRows
 
+from ProtoSegBrainLib.evidence import no_prototypes
 from ProtoSegBrainPanel.views import slicesOf
 
 COLUMNS = ("On", "Class", "Looks like", "Share", "Best match")
@@ -151,15 +152,19 @@ class PrototypesSection:
         for widget in (self.ui.strongestSpotButton, self.ui.volumeRenderingCheckBox, self.ui.surfaceCheckBox):
             widget.enabled = row is not None
         for widget in (self.ui.prototypesTable, self.ui.showMapCheckBox):
-            widget.enabled = result is not None
+            widget.enabled = bool(self._rows)
         self.ui.undoButton.enabled = result is not None and bool(self._undo)
         self.ui.resetButton.enabled = result is not None and bool(result.disabled)
         self.ui.whatIfLabel.visible = result is not None and bool(result.disabled)
         self.ui.whatIfLabel.text = whatIfText(result.disabled) if result else ""
-        self.ui.chosenLabel.text = f"Prototype {row.index}, {row.className}: {row.name}." if row else ""
-        self.ui.chosenLabel.visible = row is not None
-        self.ui.mapScaleLabel.text = scaleText(result.original) if result else ""
-        self.ui.mapScaleLabel.visible = result is not None
+        said = f"Prototype {row.index}, {row.className}: {row.name}." if row else ""
+        if result and not self._rows:
+            said = no_prototypes(result.original.model["name"])
+        self.ui.chosenLabel.text = said
+        self.ui.chosenLabel.visible = bool(said)
+        self.ui.prototypesHintLabel.visible = bool(self._rows) or result is None
+        self.ui.mapScaleLabel.text = scaleText(result.original) if self._rows else ""
+        self.ui.mapScaleLabel.visible = bool(self._rows)
 
     def _draw(self, result):
         """Change what differs from what was drawn last: map over the slices, cloud, painted surface."""
@@ -167,7 +172,7 @@ class PrototypesSection:
         if self._drawnOf and self._drawnOf is not result:
             self._clear(self._drawnOf)
         if not self._chosen():
-            self._drawn = self._drawnOf = None
+            self._drawNone(result)
             return
         self._drawnOf = result
         overSlices = (self.panel.background, parameters.threshold, parameters.opacity) if parameters.showMap else None
@@ -179,7 +184,7 @@ class PrototypesSection:
             "cloud": parameters.showInThreeD,
             "surface": (result.key, parameters.prototype, parameters.showOnSurface),
         }
-        before = self._drawn or {"surface": (None, None, False), "cloud": False}
+        before = {"surface": (None, None, False), "cloud": False, **(self._drawn or {})}
         self._drawn = wanted
         if wanted["map"] != before.get("map"):
             fillSimilarity(result.nodes.similarity, result.original, parameters.prototype)
@@ -190,12 +195,19 @@ class PrototypesSection:
         if wanted["surface"] != before["surface"] and (parameters.showOnSurface or before["surface"][2]):
             paintSurface(self.panel.logic.context, result.nodes, result.current, parameters.showOnSurface)
 
+    def _drawNone(self, result):
+        """Without a prototype only the uncertainty, which its own section shows, can lie over the slices."""
+        wanted = {"slices": "uncertainty"} if result and self.panel.parameters.showUncertainty else None
+        if result and self._drawn and not wanted:
+            hideHeatmap(self.panel.logic.context, result.nodes, slicesOf(slicer.mrmlScene))
+        self._drawn, self._drawnOf = wanted, result
+
     def _clear(self, result):
         """Take another result's maps off the views; of one that was deleted in part, what is left of them."""
         self._drawn = None
         scene, context, nodes = slicer.mrmlScene, self.panel.logic.context, result.nodes
         parts = [node for node in vars(nodes).values() if node is not None]
-        if nodes.similarity.GetScene() is scene:
+        if nodes.similarity is not None and nodes.similarity.GetScene() is scene:
             showVolumeRendering(context, nodes, False)
         if all(node.GetScene() is scene for node in parts):
             hideHeatmap(context, nodes, slicesOf(scene))

@@ -137,7 +137,7 @@ def modelCardText(path):
         cases = max((region["n"] for region in content["calibration"]["reliability"]), default=0)
         measured = f"calibrated on {cases} held-out cases" if cases else "not calibrated on held-out cases"
         return (
-            f"{content['name']}: {len(content['prototypes'])} prototypes, learned from "
+            f"{content['name']}: {len(content['prototypes']) or 'no'} prototypes, learned from "
             f"{len(content['training'].get('cases', ()))} cases, {measured}. SHA-256 {content['identity'][:12]}…"
         )
     except OSError:

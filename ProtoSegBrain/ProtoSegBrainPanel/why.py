@@ -6,6 +6,8 @@ import qt
 import slicer
 import vtk
 
+from ProtoSegBrainLib.evidence import no_prototypes
+
 SHOWN = 5
 """Contributions that are named; the others are one bar."""
 BAR_WIDTH = 130
@@ -51,7 +53,7 @@ class WhySection:
 
     def onMoved(self, _caller, _event):
         """Explain soon; not later for further movements meanwhile."""
-        if self.panel.result and not self._isDue:
+        if hasReasons(self.panel.result) and not self._isDue:
             self._isDue = True
             self._timer.start()
 
@@ -60,7 +62,7 @@ class WhySection:
         self._timer.stop()
         self._isDue = False
         result, crosshair = self.panel.result, crosshairOf(slicer.mrmlScene)
-        if not result or not crosshair:
+        if not hasReasons(result) or not crosshair:
             return
         try:
             explanation = self.panel.logic.explainAt(result.nodes, crosshair.GetCrosshairRAS())
@@ -75,14 +77,19 @@ class WhySection:
         current = self.panel.result.current if self.panel.result else None
         if current is not self._explained:
             self._explained = current
-            self._show(HINT, "")
-            if current is not None:
-                self.onMoved(None, None)
+            isMute = self.panel.result is not None and not hasReasons(self.panel.result)
+            self._show(no_prototypes(current.model["name"]) if isMute else HINT, "")
+            self.onMoved(None, None)
 
     def _show(self, why, card):
         self.ui.whyLabel.text = why
         self.ui.nearestCardLabel.text = card
         self.ui.nearestCardLabel.visible = bool(card)
+
+
+def hasReasons(result):
+    """Whether there is a result, of a model with prototypes."""
+    return result is not None and bool(result.original.evidence.prototype_class)
 
 
 def crosshairOf(scene):

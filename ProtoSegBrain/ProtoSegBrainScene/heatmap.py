@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ProtoSegBrainLib.evidence import require_prototypes
 from ProtoSegBrainLib.prediction import Prediction
 from ProtoSegBrainLib.slices import HEAT
 from ProtoSegBrainScene.grid import setVoxels
@@ -49,9 +50,10 @@ def showPrototype(
         opacity: Of the map, 0 to 1.
 
     Raises:
-        ValueError: No such prototype.
+        ValueError: No such prototype, or a model without any.
     """
     owners = prediction.evidence.prototype_class
+    require_prototypes(owners, prediction.model["name"])
     if not 0 <= index < len(owners):
         raise ValueError(f"Expected the number of a prototype, 0 to {len(owners) - 1}; got {index}.")
     fillSimilarity(nodes.similarity, prediction, index)
@@ -71,11 +73,11 @@ def showUncertainty(
 
 def hideHeatmap(context: Any, nodes: Any, compositeNodes: Iterable[Any]) -> None:
     """Take similarity and uncertainty off the slices, with their legends; segments are filled again."""
-    maps = {node.GetID() for node in (nodes.similarity, nodes.uncertainty)}
+    maps = {node.GetID() for node in _mapsOf(nodes)}
     for composite in compositeNodes:
         if composite.GetForegroundVolumeID() in maps:
             composite.SetForegroundVolumeID(None)
-    for node in (nodes.similarity, nodes.uncertainty):
+    for node in _mapsOf(nodes):
         _setLegend(context, node, visible=False)
     nodes.segmentation.GetDisplayNode().SetOpacity2DFill(FILL_OPACITY)
 
@@ -155,6 +157,11 @@ def heatColours(scene: Any) -> Any:
     return node
 
 
+def _mapsOf(nodes: Any) -> list[Any]:
+    """The maps that a result has."""
+    return [node for node in (nodes.similarity, nodes.uncertainty) if node is not None]
+
+
 def _showMap(
     context: Any,
     nodes: Any,
@@ -174,7 +181,7 @@ def _showMap(
         composite.SetForegroundOpacity(opacity)
         composite.EndModify(modifying)
     nodes.segmentation.GetDisplayNode().SetOpacity2DFill(0.0)  # it would tint the map; the outlines stay
-    for other in (nodes.similarity, nodes.uncertainty):
+    for other in _mapsOf(nodes):
         _setLegend(context, other, visible=other is node, title=title)
 
 

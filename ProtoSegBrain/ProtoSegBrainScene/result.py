@@ -1,7 +1,8 @@
 """All nodes of a result: shown, changed, found again after a scene was reloaded, removed.
 
 The segmentation node refers to all others, so that whoever has it has the result. What a result says is kept whole: the
-similarities of all prototypes, what is brain, and the rest as JSON. Probabilities are not kept but computed again.
+similarities of all prototypes, what is brain, and the rest as JSON. Probabilities are not kept but computed again; of a
+model without prototypes they are kept in place of the similarities.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import numpy as np
 import slicer
 import vtk
 
+from ProtoSegBrainLib.decision import Decision, decide
 from ProtoSegBrainLib.evidence import Evidence
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.prediction import Prediction
 from ProtoSegBrainLib.uncertainty import entropy
-from ProtoSegBrainLib.volume import Volume, same_grid
+from ProtoSegBrainLib.volume import Volume, begin_at, bounding_box, same_grid
 from ProtoSegBrainLib.whatif import whatif
 from ProtoSegBrainScene.grid import addVolume, matrixOf, setVoxels, voxelsOf, worldAffineOf
 from ProtoSegBrainScene.heatmap import fillSimilarity, setUpMapDisplay
@@ -31,6 +33,11 @@ from ProtoSegBrainScene.tables import fillPrototypeTable, fillVolumeTable
 
 ARRAYS = ("label", "probabilities", "similarities", "similarity_affine", "affine", "disagreement")
 """Fields of a ``Prediction`` that are not in the details' JSON."""
+OF_PROTOTYPES = ("similarities", "similarity")
+"""Nodes that the result of a model without prototypes does not have."""
+OF_NO_PROTOTYPES = ("probabilities",)
+"""Nodes that it has instead."""
+NOT_ALWAYS = ("disagreement", *OF_PROTOTYPES, *OF_NO_PROTOTYPES)
 
 
 @dataclass(frozen=True)
@@ -40,26 +47,28 @@ class ResultNodes:
     Attributes:
         segmentation: Segments NCR, ED, ET; refers to the others.
         regions: Segments WT, TC, ET, to be shown instead.
-        similarities: Of all P prototypes, P values per voxel, on their own grid.
-        similarity: The one that is shown, 0 to 1, on the same grid.
         uncertainty: Entropy, 0 to 1, on the grid of the label.
         brain: 1 in the brain, on the grid of the label.
         details: JSON of everything else that a ``Prediction`` holds.
         volumes: Table of volumes.
         prototypes: Table of prototypes.
         disagreement: Between views, 0 to 1, on the grid of the label; None where there was one view.
+        similarities: Of all P prototypes, P values per voxel, on their own grid; None where the model has none.
+        similarity: The one that is shown, 0 to 1, on the same grid; None where the model has no prototypes.
+        probabilities: Of NCR, ED and ET, 3 values per voxel, in the brain; None where the model has prototypes.
     """
 
     segmentation: Any
     regions: Any
-    similarities: Any
-    similarity: Any
     uncertainty: Any
     brain: Any
     details: Any
     volumes: Any
     prototypes: Any
     disagreement: Any = None
+    similarities: Any = None
+    similarity: Any = None
+    probabilities: Any = None
 
 
 def showPrediction(
@@ -116,7 +125,8 @@ def updateResult(context: Any, nodes: ResultNodes, prediction: Prediction) -> No
 def restorePrediction(nodes: ResultNodes) -> Prediction:
     """The model's own result from its nodes, for example of a scene that was reloaded.
 
-    Label and probabilities are computed again from the similarities, which gives what ``predict`` gave.
+    Label and probabilities are computed again from the similarities, which gives what ``predict`` gave; of a model
+    without prototypes the label is, from the probabilities.
 
     Raises:
         ValueError: The nodes do not hold a result of this version.
@@ -136,7 +146,7 @@ def restorePrediction(nodes: ResultNodes) -> Prediction:
             f"{nodes.segmentation.GetName()} does not hold a result of this version of ProtoSegBrain "
             f"({type(error).__name__}: {error}); segment the case again."
         ) from error
-    decided = whatif(stored)
+    decided = _decidedAgain(nodes, stored) if nodes.similarities is None else whatif(stored)
     return replace(stored, label=decided.label, probabilities=decided.probabilities)
 
 
@@ -144,8 +154,10 @@ def findResult(scene: Any, segmentation: Any) -> ResultNodes | None:
     """The result that a segmentation node belongs to; None where it has none, or a part of it was deleted."""
     parts = {field.name: segmentation.GetNodeReference(ROLE + field.name) for field in fields(ResultNodes)}
     parts["segmentation"] = segmentation
-    whole = all(node is not None and node.GetScene() is scene for name, node in parts.items() if name != "disagreement")
-    return ResultNodes(**parts) if whole else None
+    there = {name for name, node in parts.items() if node is not None and node.GetScene() is scene}
+    needed = set(parts) - set(NOT_ALWAYS)
+    isWhole = any(needed | set(others) <= there for others in (OF_PROTOTYPES, OF_NO_PROTOTYPES))
+    return ResultNodes(**parts) if isWhole else None
 
 
 def findResults(scene: Any) -> list[ResultNodes]:
@@ -195,25 +207,34 @@ def _addParts(context: Any, prediction: Prediction) -> dict[str, Any]:
 
 def _addVolumes(context: Any, prediction: Prediction) -> dict[str, Any]:
     grid = prediction.affine
-    maps = {
-        "similarity": Volume(prediction.similarities[0], prediction.similarity_affine),
-        "uncertainty": Volume(entropy(prediction.probabilities), grid),
-    }
+    brain = Volume((prediction.probabilities[0] < 1).astype(np.uint8), grid)
+    maps = {"uncertainty": Volume(entropy(prediction.probabilities), grid)}
+    if len(prediction.similarities):
+        maps["similarity"] = Volume(prediction.similarities[0], prediction.similarity_affine)
+        channels = {"similarities": Volume(np.moveaxis(prediction.similarities, 0, -1), prediction.similarity_affine)}
+    else:
+        channels = {"probabilities": _tumourIn(prediction, brain)}
     if prediction.disagreement is not None:
         maps["disagreement"] = Volume(prediction.disagreement, grid)
     nodes = {name: _addMap(context, f"{prediction.case_id} {name}", map_) for name, map_ in maps.items()}
-    fillSimilarity(nodes["similarity"], prediction, 0)
-    nodes["similarities"] = _addSimilarities(context, prediction)
-    brain = Volume((prediction.probabilities[0] < 1).astype(np.uint8), grid)
+    if "similarity" in nodes:
+        fillSimilarity(nodes["similarity"], prediction, 0)
+    for name, volume in channels.items():
+        nodes[name] = _addChannels(context, f"{prediction.case_id} {name}", volume)
     nodes["brain"] = addVolume(context.scene, "vtkMRMLLabelMapVolumeNode", f"{prediction.case_id} brain", brain)
     return nodes
 
 
-def _addSimilarities(context: Any, prediction: Prediction) -> Any:
-    channels = np.moveaxis(prediction.similarities, 0, -1)
-    kind = "vtkMRMLVectorVolumeNode" if channels.shape[-1] > 1 else "vtkMRMLScalarVolumeNode"
-    volume = Volume(channels, prediction.similarity_affine)
-    node = addVolume(context.scene, kind, f"{prediction.case_id} similarities", volume)
+def _tumourIn(prediction: Prediction, brain: Volume) -> Volume:
+    """Probabilities of NCR, ED, ET, (X, Y, Z, 3), in the box around the brain: outside it they are 0."""
+    box = bounding_box(brain.array) or tuple(slice(0, n) for n in brain.shape)
+    tumour = np.moveaxis(prediction.probabilities[1:], 0, -1)[box]
+    return Volume(tumour, begin_at(prediction.affine, [side.start for side in box]))
+
+
+def _addChannels(context: Any, name: str, volume: Volume) -> Any:
+    kind = "vtkMRMLVectorVolumeNode" if volume.array.shape[-1] > 1 else "vtkMRMLScalarVolumeNode"
+    node = addVolume(context.scene, kind, name, volume)
     node.SetVoxelVectorType(slicer.vtkMRMLVolumeNode.VoxelVectorTypeUndefined)  # not to be turned from LPS
     storage = context.scene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")  # the only one for so many values per voxel
     node.SetAndObserveStorageNodeID(storage.GetID())
@@ -235,16 +256,31 @@ def _detailsOf(prediction: Prediction) -> str:
 
 def _storedArrays(nodes: ResultNodes) -> dict[str, np.ndarray | None]:
     brain = voxelsOf(nodes.brain) > 0
-    maps = voxelsOf(nodes.similarities)
-    maps = maps[..., None] if maps.ndim == 3 else maps
     return {
         "label": np.zeros_like(brain, np.uint8),
         "probabilities": np.where(brain, np.float32(0), np.float32(1))[None],
-        "similarities": np.moveaxis(maps, -1, 0).copy(order="K"),
-        "similarity_affine": worldAffineOf(nodes.similarities),
+        **_storedSimilarities(nodes),
         "affine": worldAffineOf(nodes.brain),
         "disagreement": None if nodes.disagreement is None else voxelsOf(nodes.disagreement).copy(order="K"),
     }
+
+
+def _storedSimilarities(nodes: ResultNodes) -> dict[str, np.ndarray]:
+    if nodes.similarities is None:
+        shape = voxelsOf(nodes.brain).shape
+        return {"similarities": np.empty((0, *shape), np.float32), "similarity_affine": worldAffineOf(nodes.brain)}
+    maps = voxelsOf(nodes.similarities)
+    maps = maps[..., None] if maps.ndim == 3 else maps
+    similarities = np.moveaxis(maps, -1, 0).copy(order="K")
+    return {"similarities": similarities, "similarity_affine": worldAffineOf(nodes.similarities)}
+
+
+def _decidedAgain(nodes: ResultNodes, stored: Prediction) -> Decision:
+    """From the probabilities of NCR, ED and ET; they are calibrated already."""
+    tumour = np.moveaxis(voxelsOf(nodes.probabilities), -1, 0)
+    brain = stored.probabilities[0] < 1
+    affine = worldAffineOf(nodes.probabilities)
+    return decide(tumour, affine, brain, stored.affine, stored.evidence.calibration)
 
 
 def _fillSegmentation(nodes: ResultNodes, prediction: Prediction, inputs: Mapping[str, Any]) -> None:

@@ -109,6 +109,8 @@ def writeScene(case: Case, prediction: Prediction, path: str | os.PathLike[str])
 def drawScene(case: Case, prediction: Prediction, path: str | os.PathLike[str]) -> Path:
     """Write a PNG: segments in three planes, the leading prototype's map, uncertainty, and 3D; whole or not at all.
 
+    Of a model without prototypes the axial FLAIR in place of the map.
+
     Raises:
         OSError: There is no OpenGL, or it could not be written.
     """
@@ -201,10 +203,13 @@ def _panels(case: Case, prediction: Prediction) -> dict[str, np.ndarray]:
         framing.show(planes[name], placeToLook(prediction))
     panels = {f"{name} {MODALITY_NAMES[role]}": planes[name].pixels() for name, role in PLANES.items()}
     axial = planes["Axial"]
-    leading = prototypeRows(prediction)[0]
-    showPrototype(context, nodes, prediction, leading.index, inputs["t2f"], [axial.composite], THRESHOLD, OPACITY)
-    framing.show(axial, strongestSpot(prediction, leading.index))
-    panels[f"Prototype {leading.index}: {leading.name.split(': ')[-1]}"] = axial.pixels()
+    axial.composite.SetBackgroundVolumeID(inputs["t2f"].GetID())
+    caption = f"Axial {MODALITY_NAMES['t2f']}"
+    for leading in prototypeRows(prediction)[:1]:
+        showPrototype(context, nodes, prediction, leading.index, inputs["t2f"], [axial.composite], THRESHOLD, OPACITY)
+        framing.show(axial, strongestSpot(prediction, leading.index))
+        caption = f"Prototype {leading.index}: {leading.name.split(': ')[-1]}"
+    panels[caption] = axial.pixels()
     framing.show(axial, placeToLook(prediction))
     showUncertainty(context, nodes, inputs["t1c"], [axial.composite], THRESHOLD, OPACITY)
     panels["Uncertainty"] = axial.pixels()

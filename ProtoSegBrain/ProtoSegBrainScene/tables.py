@@ -10,8 +10,9 @@ from typing import Any
 import vtk
 
 from ProtoSegBrainLib.cards import prototype_name
+from ProtoSegBrainLib.evidence import no_prototypes
 from ProtoSegBrainLib.explain import region_shares
-from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, REGION_NAMES
+from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, REGION_NAMES, REGIONS
 from ProtoSegBrainLib.prediction import Prediction
 from ProtoSegBrainScene.heatmap import bestSimilarities
 
@@ -87,9 +88,13 @@ class PrototypeRow:
 
 
 def volumeRows(prediction: Prediction) -> list[VolumeRow]:
-    """Volumes of regions and classes; the classes have neither interval nor expected Dice."""
+    """Volumes of regions and classes; the classes have neither interval nor expected Dice.
+
+    Of a model that does not find all regions, those that it finds.
+    """
     regions = prediction.findings.get("regions", {})
-    return [_volumeRow(prediction, key, regions.get(key)) for key in ROWS]
+    keys = ROWS if len(prediction.regions) == len(REGIONS) else prediction.regions
+    return [_volumeRow(prediction, key, regions.get(key)) for key in keys]
 
 
 def warningsOf(prediction: Prediction) -> list[str]:
@@ -99,7 +104,7 @@ def warningsOf(prediction: Prediction) -> list[str]:
 
 
 def prototypeRows(prediction: Prediction) -> list[PrototypeRow]:
-    """All prototypes, those with the largest share of the evidence first.
+    """All prototypes, those with the largest share of the evidence first; [] for a model that has none.
 
     The rows of the result that was last asked for are kept: scene and panel ask after each other.
     """
@@ -116,9 +121,10 @@ def fillVolumeTable(node: Any, prediction: Prediction) -> None:
 
 
 def fillPrototypeTable(node: Any, prediction: Prediction) -> None:
-    """Make a table node say what ``prototypeRows`` says."""
+    """Make a table node say what ``prototypeRows`` says, or that the model has no prototypes."""
     heads = ("Prototype", "Class", "Looks like", "Share of the evidence", "Percentile of its best match")
-    _fill(node, heads, [row.texts for row in prototypeRows(prediction)])
+    rows = [row.texts for row in prototypeRows(prediction)]
+    _fill(node, heads, rows or [(no_prototypes(prediction.model["name"]), "", "", "", "")])
 
 
 class _Latest:
