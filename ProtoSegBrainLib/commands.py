@@ -29,6 +29,7 @@ from ProtoSegBrainLib.console import (
 from ProtoSegBrainLib.explanation_commands import EXPLANATION_COMMANDS
 from ProtoSegBrainLib.files import check_folder
 from ProtoSegBrainLib.flags import add_flags, with_flags
+from ProtoSegBrainLib.lab_commands import LAB_COMMANDS
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, REGIONS
 
 if TYPE_CHECKING:
@@ -156,25 +157,32 @@ def worker(options: argparse.Namespace) -> Answer:
 
 
 def add_train_flags(parser: argparse.ArgumentParser) -> None:
-    from ProtoSegBrainLib.model import PRESETS
-    from ProtoSegBrainLib.training import TrainConfig
+    from ProtoSegBrainLib.configuration import network_names
+    from ProtoSegBrainLib.model import ModelConfig
+    from ProtoSegBrainLib.trainer import TrainConfig
 
     add_labelled_data_flag(parser)
     parser.add_argument("--splits", type=Path, required=True, help='JSON file: {"folds": [[case ids], ...]}')
     parser.add_argument("--fold", required=True, help="number of the fold that is held out, or all to hold out none")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run: model, log, curves, checkpoints")
-    parser.add_argument(
-        "--preset", choices=tuple(PRESETS), default="default", help="the network, which the flags --model-... change"
-    )
+    what = f"the network and how it is trained: {', '.join(network_names())}, or a .yaml file; other flags change it"
+    parser.add_argument("--network", "--preset", default="default", metavar="NAME", help=f"{what} (default: default)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    add_flags(parser, TrainConfig)
+    add_flags(parser, TrainConfig, skip={"model"})
+    add_flags(parser.add_argument_group("model options, for our own networks"), ModelConfig, prefix="model.")
 
 
 def train(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib import training
-    from ProtoSegBrainLib.model import PRESETS
+    from ProtoSegBrainLib.configuration import load_config
+    from ProtoSegBrainLib.model import ModelConfig
 
-    config = with_flags(training.TrainConfig(model=PRESETS[options.preset]), options)
+    config = load_config(options.network)
+    if not isinstance(config.model, ModelConfig) and any(name.startswith("model.") for name in vars(options)):
+        raise ValueError(f"--network {options.network}: the flags --model-... are for our own networks; write a .yaml.")
+    config = with_flags(config, options)
+    if not config.name and (network := Path(options.network).stem) != "default":
+        config = replace(config, name=f"{network}-fold-{options.fold}")
     with progress_bar("Preparing") as on_progress:
         summary = training.train(
             config,
@@ -225,16 +233,25 @@ def _score_table(summary: Summary) -> str:
 
 def add_info_flags(parser: argparse.ArgumentParser) -> None:
     add_model_flag(parser)
+    what = "instead of a model: how a network is built and trained, as a .yaml file that train takes"
+    parser.add_argument("--network", metavar="NAME", help=what)
 
 
 def info(options: argparse.Namespace) -> Answer:
+    from ProtoSegBrainLib.configuration import described, load_config
+    from ProtoSegBrainLib.evidence import no_prototypes
+    from ProtoSegBrainLib.networks import regions_of
+    from ProtoSegBrainLib.prediction import what_is_not_found
     from ProtoSegBrainLib.weights import load_model
 
-    _, card = load_model(options.model)
+    if options.network:
+        return Answer({"network": options.network, **asdict(load_config(options.network))}, described(options.network))
+    network, card = load_model(options.model)
     values = card.to_dict()
     lines = [f"{name}: {values[name]}" for name in ("name", "intended_use", "identity", "metrics")]
     lines += [f"{name}: {value}" for name, value in values["calibration"].items() if name != "familiarity"]
-    lines += ["", "Prototypes:"]
+    lines += what_is_not_found(card.name, regions_of(card.model))
+    lines += ["", "Prototypes:" if network.prototype_class else no_prototypes(card.name)]
     lines += [f"{p.index:4d}  {p.class_name:10s}  {p.case_id:28s}  at {p.position_mm} mm" for p in card.prototypes]
     return Answer(values, "\n".join(lines))
 
@@ -328,6 +345,7 @@ COMMANDS = {
     "evaluate": Command("Score predictions against the experts' labels.", add_evaluate_flags, evaluate),
     "info": Command("Show the card of a model: origin, prototypes, scores.", add_info_flags, info),
     **EXPLANATION_COMMANDS,
+    **LAB_COMMANDS,
     "simulate": Command("Make a simulated case: four modalities and labels.", add_simulate_flags, simulate),
     "demo": Command("Simulate a case, segment it, show what came out.", add_demo_flags, demo),
 }

@@ -7,7 +7,7 @@ the resolution of the input, so that everything after them is the same for all.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,12 @@ class PeerNet(SegmentationNet):
     def __init__(self, config: PeerConfig) -> None:
         super().__init__()
         self.config = config
-        self.network = BUILDERS[config.architecture](config)
+        try:
+            self.network = BUILDERS[config.architecture](config)
+        except ImportError as error:
+            raise ValueError(
+                f'The network {config.architecture} is built by MONAI: pip install "protosegbrain[peers]".'
+            ) from error
         self.size_multiple = config.size_multiple
         self.window = config.window
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -131,7 +136,7 @@ def _unet(config: PeerConfig) -> nn.Module:
     from monai.networks.nets.basic_unet import BasicUNet, UpCat
 
     first, second = config.channels[:2]
-    settings = {"act": "relu", "norm": "batch", "dropout": config.dropout}
+    settings: dict[str, Any] = {"act": "relu", "norm": "batch", "dropout": config.dropout}
     outputs = OUTPUTS[config.target]
     network = BasicUNet(3, len(MODALITIES), outputs, features=(*config.channels, first), bias=True, **settings)
     # MONAI's last level does not halve the channels on the way up; a U-Net's does.

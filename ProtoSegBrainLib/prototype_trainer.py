@@ -89,19 +89,27 @@ class PrototypeTrainer(Trainer):
     def _prototype_losses(self, output: NetworkOutput, label: Tensor) -> dict[str, Tensor]:
         """Per case, then averaged, so that the share of a process does not depend on what the others drew."""
         pure = pure_label(label, self.network.prototype_stride, self._model.prototype_size)
-        identity = self.network.last_layer.prototype_class_identity
+        layer, last = self.network.prototype_layer, self.network.last_layer
+        chosen = [sample_pure_voxels(case, self.config.prototype_voxels, self._generator()) for case in pure]
+        # All cases at one go, and the distances alone: each gathering costs a pass backwards over the whole map.
+        together = torch.cat([flat + index * pure[0].numel() for index, flat in enumerate(chosen)])
+        distances = gather_voxels(output.distances, together).split([len(flat) for flat in chosen])
         sums: dict[str, Tensor] = {}
-        for index in range(len(label)):
-            generator = torch.Generator().manual_seed(self.config.seed + 7919 * self.step)
-            flat = sample_pure_voxels(pure[index], self.config.prototype_voxels, generator)
-            distances = gather_voxels(output.distances[index], flat)
-            similarities = gather_voxels(output.similarities[index], flat)
-            classes = pure[index].flatten()[flat]
+        for case, flat, of_case in zip(pure, chosen, distances, strict=True):
             terms = prototype_losses(
-                self.config.loss, distances, similarities, classes, identity, self.network.last_layer.weight
+                self.config.loss,
+                of_case,
+                layer.similarities(of_case),
+                case.flatten()[flat],
+                last.prototype_class_identity,
+                last.weight,
             )
             sums = {name: sums.get(name, 0) + term / len(label) for name, term in terms.items()}
         return sums
+
+    def _generator(self) -> torch.Generator:
+        """Draws the same for every case of a step, so that it does not matter which process has it."""
+        return torch.Generator().manual_seed(self.config.seed + 7919 * self.step)
 
     def _constrain(self) -> None:
         self.network.last_layer.constrain()

@@ -58,9 +58,9 @@ def sample_pure_voxels(pure: Tensor, per_class: int, generator: torch.Generator 
 
 
 def gather_voxels(maps: Tensor, flat: Tensor) -> Tensor:
-    """(C, x, y, z) at flat indices over (x, y, z) -> (n, C)."""
+    """(B, C, x, y, z) at flat indices over (B, x, y, z) -> (n, C)."""
     # A view where memory is channels-last, as it is on the way out of the network.
-    return maps.movedim(0, -1).flatten(0, 2).index_select(0, flat)
+    return maps.movedim(1, -1).flatten(0, 3).index_select(0, flat)
 
 
 @torch.no_grad()
@@ -132,7 +132,7 @@ def pure_embeddings(network: ProtoSegNet, batches: Iterator[Batch], seed: int) -
         for case_embedding, case_pure in zip(embedding, pure, strict=True):
             flat = sample_pure_voxels(case_pure, 200, generator)
             classes = case_pure.flatten()[flat]
-            vectors = gather_voxels(case_embedding, flat)
+            vectors = gather_voxels(case_embedding[None], flat)
             for index in range(len(CLASSES)):
                 found[index].append(vectors[classes == index].cpu())
     network.train()

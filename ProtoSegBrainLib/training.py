@@ -11,7 +11,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ProtoSegBrainLib.configuration import to_yaml
 from ProtoSegBrainLib.dataset import prepare_data
+from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.networks import has_prototypes
 from ProtoSegBrainLib.prototype_trainer import PrototypeTrainer
 from ProtoSegBrainLib.trainer import TrainConfig, Trainer
@@ -29,7 +31,7 @@ def train(
     resume: bool = False,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train one fold (or ``"all"``) and write model, card, log, curves and summary to ``out``.
+    """Train one fold (or ``"all"``) and write configuration, model, card, log, curves and summary to ``out``.
 
     Raises:
         FileExistsError: ``out`` holds a run and ``resume`` is off.
@@ -51,6 +53,9 @@ def train(
     trainer = kind(config, cases, out, device, on_progress, held_out)
     if resume:
         trainer.load_checkpoint()
+    elif trainer.rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(out / "config.yaml", to_yaml(config))
     trainer.run()
     summary = trainer.finish({"data": data.name, "splits": splits.name, "fold": fold})
     if dist.is_initialized():

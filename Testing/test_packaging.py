@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RAW = "https://raw.githubusercontent.com/ProtoSegBrain/SlicerProtoSegBrain/main/"
 SHIPPED = {
     "ProtoSegBrain": {".py", ".ui", ".png", ".txt", ".json"},
-    "ProtoSegBrainLib": {".py", ".css", ".js", ".json", ".safetensors", ".typed"},
+    "ProtoSegBrainLib": {".py", ".css", ".js", ".json", ".safetensors", ".typed", ".yaml"},
 }
 
 

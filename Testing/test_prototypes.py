@@ -84,9 +84,9 @@ def test_sampled_voxels_are_of_every_class_and_no_more_than_asked():
 
 
 def test_gathered_vectors_are_those_of_the_voxels():
-    maps = torch.randn(3, 2, 4, 5)
-    flat = torch.tensor([0, 7, 39])
-    assert torch.equal(gather_voxels(maps, flat), maps.flatten(1)[:, flat].T)
+    maps = torch.randn(2, 3, 2, 4, 5)
+    flat = torch.tensor([0, 7, 39, 40, 79])
+    assert torch.equal(gather_voxels(maps, flat), maps.flatten(2).movedim(1, -1).reshape(80, 3)[flat])
 
 
 # -- k-means -----------------------------------------------------------------------------------------------------------
