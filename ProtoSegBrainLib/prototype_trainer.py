@@ -118,7 +118,8 @@ class PrototypeTrainer(Trainer):
 
     def _initialise(self) -> None:
         """End of the warm-up: prototypes become k-means centres of what the network has learned to see."""
-        initialise_prototypes(self.network, self._training_patches(), self.config.seed)
+        with self._half_precision():
+            initialise_prototypes(self.network, self._training_patches(), self.config.seed)
         self._share_prototypes()
         self.ema.load_state_dict(self.network.state_dict())
         self.initialised = True
@@ -134,7 +135,8 @@ class PrototypeTrainer(Trainer):
         """Prototypes that left the data go back to them, in the live and in the averaged network."""
         self.reseeded = sum(self.progress >= share for share in self.config.reseed_at)
         seed = self.config.seed + self.reseeded
-        moved = reseed_prototypes(self.network, self._training_patches(), self.config.reseed_distance, seed)
+        with self._half_precision():
+            moved = reseed_prototypes(self.network, self._training_patches(), self.config.reseed_distance, seed)
         self._share_prototypes()
         with torch.no_grad():
             self.ema.prototype_layer.prototype_vectors[moved] = self.network.prototype_layer.prototype_vectors[moved]

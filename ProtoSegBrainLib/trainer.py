@@ -213,6 +213,7 @@ class Trainer:
             if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
                 self.save_checkpoint()
                 saved = time.monotonic()
+        self._validate_when_due()
         self.save_checkpoint()
 
     def _prepare_step(self) -> None:
@@ -277,7 +278,7 @@ class Trainer:
     def _answer(self, batch: Batch) -> tuple[NetworkOutput, Tensor]:
         """What the network says of a batch, and the shares of the classes on its grid."""
         images = batch.images.contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast(self.device.split(":")[0], self._precision(), enabled=self._precision() != torch.float32):
+        with self._half_precision():
             output: NetworkOutput = self.forward(images)
         return output, self.network.teachable(class_shares(batch.label, self.network.stride))
 
@@ -293,6 +294,11 @@ class Trainer:
 
     def _constrain(self) -> None:
         """Put weights back into their allowed set."""
+
+    def _half_precision(self) -> torch.autocast:
+        """A context in which convolutions are computed as this run's configuration says."""
+        precision = self._precision()
+        return torch.autocast(self.device.split(":")[0], precision, enabled=precision != torch.float32)
 
     def _precision(self) -> torch.dtype:
         if self.config.precision != "auto":
@@ -317,11 +323,11 @@ class Trainer:
     @torch.no_grad()
     def validate(self, cases: Sequence[TrainingCase]) -> dict[str, float]:
         """Mean loss, and Dice of WT, TC and ET with all patches taken together (both empty: 1)."""
-        network, device = self.ema.eval(), self.device.split(":")[0]
+        network = self.ema.eval()
         losses, predicted, true = [], [], []
         for batch in self._plain_batches(cases, self.config.validation_patches, self.config.seed + 2):
             batch = Batch(*(part.to(self.device) for part in batch))  # held-out cases stay in the computer's memory
-            with torch.autocast(device, self._precision(), enabled=self._precision() != torch.float32):
+            with self._half_precision():
                 logits = network(batch.images).logits
             truth = network.teachable(class_shares(batch.label, network.stride))
             losses.append(float(sum(segmentation_losses(self.config.loss, logits, truth).values())))
