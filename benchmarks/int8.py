@@ -5,8 +5,9 @@
 needs ``pip install "protosegbrain[export]"``. Four ways to run the network on the whole brain, in turn in each run:
 torch in float32, torch in bfloat16 (what ``segment`` takes where the processor has it), ONNX Runtime in float32 and in
 int8 (static quantisation of the convolutions, weights per channel, ranges from the calibration cases). Dice is that of
-the label against the one of torch in float32: what the precision changes, not what the network knows. Medians; the
-processor's time (summed over threads) is what a busy machine disturbs least.
+the label against the one of torch in float32: what the precision changes, not what the network knows. Medians, by
+clock and of the processor (summed over threads); only on a quiet machine do they mean something, since threads that
+wait for each other burn processor time as well.
 """
 
 from __future__ import annotations
