@@ -35,6 +35,7 @@ class BenchmarkConfig:
     parallel: int = field(default=1, metadata={"help": "trainings at the same time; they share the processor's cores"})
     timed_cases: int = field(default=5, metadata={"help": "held-out cases on which every network is timed"})
     cache: str = field(default="", metadata={"help": "folder for prepared cases (default: prepared/ in --out)"})
+    remark: str = field(default="", metadata={"help": "a sentence for the report: what a reader must know of the runs"})
 
     def __post_init__(self) -> None:
         """Refuse what no run could use, naming the field."""

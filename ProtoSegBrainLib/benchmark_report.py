@@ -250,7 +250,7 @@ def _markdown(
         _cost_table(entries, times),
         _timing_note(times),
         "## What is equal, what is not",
-        _fairness(entries, trained_as),
+        _fairness(entries, trained_as) + (f"\n- {plan.config.remark}" if plan.config.remark else ""),
     ]
     for metric, (title, _, meaning) in METRICS.items():
         sections += [f"## {title}", meaning, _metric_table(entries, metric)]

@@ -501,6 +501,33 @@ def test_train_passes_preset_and_flags_on(run, monkeypatch, tmp_path):
     assert seen["config"].model.prototype_size == 3
 
 
+def test_train_takes_another_network_with_its_own_training(run, monkeypatch, tmp_path):
+    from ProtoSegBrainLib import training
+
+    seen = {}
+    monkeypatch.setattr(training, "train", lambda config, *_, **__: seen.update(config=config) or {})
+    where = ["--data", tmp_path, "--splits", tmp_path / "s.json", "--fold", "3", "--out", tmp_path]
+    assert run("train", *where, "--network", "segresnet", "--minutes", "2")[0] == 0
+    config = seen["config"]
+    assert (config.model.architecture, config.minutes, config.name) == ("segresnet", 2, "segresnet-fold-3")
+    assert (config.loss.region_sigmoid_dice, config.loss.region_dice) == (1, 0)
+    code, answer = run("train", *where, "--network", "segresnet", "--model-norm", "batch")
+    assert code == 2
+    assert "--model-" in answer["error"]
+    code, answer = run("train", *where, "--network", "segresnett")
+    assert code == 2
+    assert "segresnet" in answer["error"]
+
+
+def test_info_prints_a_network_as_a_file_that_train_takes(capsys, tmp_path):
+    from ProtoSegBrainLib.configuration import load_config
+
+    assert main(["info", "--network", "resunet"]) == 0
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(capsys.readouterr().out)
+    assert load_config(mine) == load_config("resunet")
+
+
 def test_train_refuses_data_that_is_not_there(run, tmp_path):
     where = ["--data", tmp_path / "gone", "--splits", tmp_path / "gone.json", "--fold", "0", "--out", tmp_path / "run"]
     code, answer = run("train", *where)
