@@ -16,7 +16,7 @@ from ProtoSegBrainLib.explain import all_region_shares
 from ProtoSegBrainLib.familiarity import assess
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
 from ProtoSegBrainLib.lesion import count_foci, crop, largest_diameters_mm, locate
-from ProtoSegBrainLib.prediction import Prediction
+from ProtoSegBrainLib.prediction import FINDINGS, Prediction
 from ProtoSegBrainLib.reliability import assess_region
 from ProtoSegBrainLib.volume import Volume
 
@@ -47,7 +47,8 @@ def findings(prediction: Prediction) -> dict[str, Any]:
     }
     with ThreadPoolExecutor(len(tasks)) as pool:  # numpy lets the others run
         said = dict(zip(tasks, pool.map(lambda task: task(), tasks.values()), strict=True))
-    return {"regions": {name: said.pop(name) for name in prediction.regions}, **said}
+    said["regions"] = {name: said.pop(name) for name in prediction.regions}
+    return {name: said[name] for name in FINDINGS}
 
 
 def _region(prediction: Prediction, tumour: Volume, name: str) -> dict[str, Any]:

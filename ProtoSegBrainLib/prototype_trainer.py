@@ -144,8 +144,8 @@ class PrototypeTrainer(Trainer):
         logger.info("step %d: prototypes %s had left the data and were moved back", self.step, moved)
 
     def _training_patches(self) -> Iterator[Batch]:
-        """Two of each case, without augmentation."""
-        return self._plain_batches(self.cases, max(16, 2 * len(self.cases)), self.config.seed + 1)
+        """One of each case, without augmentation."""
+        return self._plain_batches(self.cases, max(16, len(self.cases)), self.config.seed + 1)
 
     def _share_prototypes(self) -> None:
         """Process 0's prototypes for all: running statistics, and so embeddings, differ a little between processes."""

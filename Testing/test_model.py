@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ProtoSegBrainLib.configuration import load_config
 from ProtoSegBrainLib.losses import cross_entropy_loss
-from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet, fuse_for_inference, upsample, with_reach
+from ProtoSegBrainLib.model import ModelConfig, PlainNet, ProtoSegNet, fuse_for_inference, upsample, with_reach
 
 SMALL = ModelConfig(
     widths=(4, 8), blocks=(1, 1), aspp_rates=(1, 2), aspp_channels=4, embedding_channels=6,
@@ -435,7 +435,6 @@ def test_seed_preset_trains_for_a_few_steps_and_its_loss_falls() -> None:
         ({"epsilon": 1.0}, "epsilon"),
         ({"prototypes_per_class": (1, 1, 1)}, "prototypes_per_class"),
         ({"prototypes_per_class": (1, 1, 1, -1)}, "prototypes_per_class"),
-        ({"prototypes_per_class": (0, 0, 0, 0)}, "at least one prototype"),
     ],
 )
 def test_a_network_that_cannot_be_built_is_refused_by_name(changes: dict[str, Any], named: str) -> None:
@@ -447,3 +446,18 @@ def test_a_network_that_cannot_be_built_is_refused_by_name(changes: dict[str, An
 def test_wrong_input_sizes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"multiples of 4; got \("):
         make()(torch.zeros(shape))
+
+
+def test_without_prototypes_there_is_a_plain_head_and_no_prototype_network() -> None:
+    config = replace(SMALL, prototypes_per_class=(0, 0, 0, 0))
+    with pytest.raises(ValueError, match="at least one prototype"):
+        ProtoSegNet(config)
+    network, images = PlainNet(config).eval(), brain(16, 8, 24)
+    with torch.no_grad():
+        output = network(images)
+        expected = network.head(network.decoded(images))
+    stride = config.prototype_stride
+    assert output.logits.shape == (1, 4, 16 // stride, 8 // stride, 24 // stride)
+    torch.testing.assert_close(output.logits, expected)
+    assert output.similarities.shape[1] == output.distances.shape[1] == 0
+    assert network.prototype_class == ()
