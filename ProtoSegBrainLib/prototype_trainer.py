@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -32,7 +31,7 @@ from ProtoSegBrainLib.prototypes import (
     reseed_prototypes,
     sample_pure_voxels,
 )
-from ProtoSegBrainLib.trainer import Progress, TrainConfig, Trainer, first_network, mean_dice
+from ProtoSegBrainLib.trainer import Trainer, first_network, mean_dice
 from ProtoSegBrainLib.weights import describe_prototypes
 
 logger = logging.getLogger(__name__)
@@ -44,18 +43,9 @@ class PrototypeTrainer(Trainer):
     network: ProtoSegNet
     ema: ProtoSegNet
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        cases: Sequence[TrainingCase],
-        out: Path,
-        device: str = "cpu",
-        on_progress: Progress | None = None,
-        held_out: Sequence[TrainingCase] = (),
-    ) -> None:
-        super().__init__(config, cases, out, device, on_progress, held_out)
-        self.finish_share = config.finish_share
-        self.initialised, self.reseeded = bool(config.start_from), 0
+    def _begin(self) -> None:
+        self.finish_share = self.config.finish_share
+        self.initialised, self.reseeded = bool(self.config.start_from), 0
         self._limit_reach()
 
     def _first_network(self) -> ProtoSegNet:

@@ -142,7 +142,8 @@ def _but_for_reach(config: NetworkConfig) -> NetworkConfig:
 class Trainer:
     """The state of one run and the steps that change it.
 
-    ``_prepare_step``, ``_losses``, ``_constrain`` and ``_conclude`` are where a kind of network adds what is its own.
+    The methods that do next to nothing here, from ``_begin`` to ``_restore_phase``, are where a kind of network adds
+    what is its own.
     """
 
     finish_share = 0.0
@@ -177,6 +178,10 @@ class Trainer:
         self.logbook: Logbook | None = None
         self.step, self.elapsed_s, self.validated, self.gradient_norm = 0, 0.0, 0, float("nan")
         self.plateau = {"factor": 1.0, "best": float("inf"), "bad": 0.0, "mean": float("nan")}
+        self._begin()
+
+    def _begin(self) -> None:
+        """What a new run has beyond this."""
 
     def _first_network(self) -> SegmentationNet:
         return first_network(self.config)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -10,18 +8,12 @@ from torch import nn
 from ProtoSegBrainLib.inference import Attempt, plan, run_network, run_views, tiles
 from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = ModelConfig(
     widths=(4, 8), blocks=(1, 1), aspp_rates=(1, 2), aspp_channels=4, embedding_channels=4,
     prototypes_per_class=(2, 1, 1, 2),
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,8 @@ from torch import Tensor, nn
 from ProtoSegBrainLib.configuration import load_config
 from ProtoSegBrainLib.losses import cross_entropy_loss
 from ProtoSegBrainLib.model import ModelConfig, PlainNet, ProtoSegNet, fuse_for_inference, upsample, with_reach
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = ModelConfig(
     widths=(4, 8), blocks=(1, 1), aspp_rates=(1, 2), aspp_channels=4, embedding_channels=6,
@@ -38,14 +39,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "no decoder": {"prototype_stride": 4},
     "three levels": {"widths": (4, 6, 8), "blocks": (0, 1, 2)},
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make(config: ModelConfig = SMALL, **changes: Any) -> ProtoSegNet:

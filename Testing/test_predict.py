@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,19 +22,13 @@ from ProtoSegBrainLib.prediction import Prediction, read_prediction, write_predi
 from ProtoSegBrainLib.preprocess import prepare
 from ProtoSegBrainLib.weights import Calibration, ModelCard
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = ModelConfig(
     widths=(4, 8), blocks=(1, 1), aspp_rates=(1, 2), aspp_channels=4, embedding_channels=4,
     prototypes_per_class=(2, 1, 1, 2),
 )  # fmt: skip
 EXACT = PredictConfig(device="cpu", precision="float32")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
