@@ -69,5 +69,6 @@ benchmark       networks trained, predicted, timed and compared alike
 flags           command line flags made from the config dataclasses
 console         what commands share: answers, flags, progress bar
 commands        what each command does, those about explanations in explanation_commands
+memory          memory that is kept for the next case
 cli             the command line
 """

@@ -19,10 +19,13 @@ from typing import Any, NoReturn
 
 from ProtoSegBrainLib.commands import COMMANDS
 from ProtoSegBrainLib.console import BAD_INPUT, is_first_process
+from ProtoSegBrainLib.memory import keep_freed_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    if arguments is None:  # this is the program, and its process is ours
+        keep_freed_memory()
     arguments = _with_negative_values(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in arguments
     try:

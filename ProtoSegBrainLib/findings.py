@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from ProtoSegBrainLib.explain import all_region_shares
 from ProtoSegBrainLib.familiarity import assess
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
 from ProtoSegBrainLib.lesion import count_foci, crop, largest_diameters_mm, locate
-from ProtoSegBrainLib.prediction import FINDINGS, Prediction
+from ProtoSegBrainLib.prediction import Prediction
 from ProtoSegBrainLib.reliability import assess_region
 from ProtoSegBrainLib.volume import Volume
 
@@ -38,17 +36,14 @@ def findings(prediction: Prediction) -> dict[str, Any]:
             the model has none.
     """
     tumour = crop(prediction.label, prediction.affine) or _nothing(prediction)
-    tasks: dict[str, Callable[[], Any]] = {
-        "prototypes": lambda: _all_deciding_prototypes(prediction),
-        "out_of_distribution": lambda: assess(prediction),
-        **{name: partial(_region, prediction, tumour, name) for name in prediction.regions},
-        "enhancing_diameters_mm": lambda: _enhancing_diameters(tumour),
-        "location": lambda: _location(tumour, coarse_brain(prediction)),
+    shares = all_region_shares(prediction)
+    return {
+        "regions": {name: _region(prediction, tumour, name) for name in prediction.regions},
+        "enhancing_diameters_mm": _enhancing_diameters(tumour),
+        "location": _location(tumour, coarse_brain(prediction)),
+        "out_of_distribution": assess(prediction),
+        "prototypes": {name: _deciding_prototypes(prediction.evidence, shares[name]) for name in REGIONS},
     }
-    with ThreadPoolExecutor(len(tasks)) as pool:  # numpy lets the others run
-        said = dict(zip(tasks, pool.map(lambda task: task(), tasks.values()), strict=True))
-    said["regions"] = {name: said.pop(name) for name in prediction.regions}
-    return {name: said[name] for name in FINDINGS}
 
 
 def _region(prediction: Prediction, tumour: Volume, name: str) -> dict[str, Any]:
@@ -89,11 +84,6 @@ def coarse_brain(prediction: Prediction) -> Volume:
     i, j, k = np.maximum(np.rint(BRAIN_STEP_MM / spacing), 1).astype(int)
     brain = prediction.probabilities[0, ::i, ::j, ::k] < 1
     return Volume(brain, prediction.affine @ np.diag([i, j, k, 1.0]))
-
-
-def _all_deciding_prototypes(prediction: Prediction) -> dict[str, list[dict[str, Any]]]:
-    shares = all_region_shares(prediction)
-    return {name: _deciding_prototypes(prediction.evidence, shares[name]) for name in REGIONS}
 
 
 def _deciding_prototypes(evidence: Evidence, shares: Mapping[int, float]) -> list[dict[str, Any]]:

@@ -123,7 +123,8 @@ MAY_IMPORT = {
         *("lab_commands", "labels", "metrics", "model", "networks", "picture", "predict", "prediction", "report"),
         *("segment_folder", "simulate", "trainer", "training", "weights", "worker"),
     },
-    "cli": {"commands", "console"},
+    "memory": set(),
+    "cli": {"commands", "console", "memory"},
 }
 # All others load without torch: seconds matter at Slicer's start, for `--help` and for programs that only read results.
 ABOUT_TORCH = {

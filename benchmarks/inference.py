@@ -140,11 +140,13 @@ def serve(options: argparse.Namespace) -> None:
 
 def prepare_ours(options: argparse.Namespace) -> Callable[[Path], dict[str, Any]]:
     from ProtoSegBrainLib.case import read_case
+    from ProtoSegBrainLib.memory import keep_freed_memory
     from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
     from ProtoSegBrainLib.predict import PredictConfig, predict
     from ProtoSegBrainLib.prediction import write_prediction
     from ProtoSegBrainLib.weights import ModelCard, load_model
 
+    keep_freed_memory()  # as the command line and the worker do
     if options.model == "random":
         network = ProtoSegNet(ModelConfig()).eval()
         model = network, ModelCard("random", network.config)
