@@ -227,6 +227,7 @@ class Trainer:
     def train_step(self) -> dict[str, float]:
         """One optimiser step; returns the weighted loss terms."""
         config = self.config
+        torch.manual_seed(config.seed + 7919 * self.step + self.rank)  # a resumed run drops what it would have
         self._training_mode()
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
