@@ -118,6 +118,7 @@ def _with_common(own: TrainConfig, default: TrainConfig, config: BenchmarkConfig
         validations=5,
         validation_patches=2,
         scored_cases=1,
+        portraits=False,
         sampling=replace(default.sampling, patch_size=config.patch_size),
         augmentation=default.augmentation,
         batch_size=config.batch_size,

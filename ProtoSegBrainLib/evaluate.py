@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,8 +14,9 @@ import numpy as np
 
 from ProtoSegBrainLib.case import Case, decode_label, list_cases, read_case
 from ProtoSegBrainLib.files import write_whole
-from ProtoSegBrainLib.labels import LABEL_CONVENTIONS
+from ProtoSegBrainLib.labels import LABEL_CONVENTIONS, REGIONS
 from ProtoSegBrainLib.metrics import CONVENTION, SCORED, RegionScore, evaluate_label
+from ProtoSegBrainLib.prediction import what_is_not_found
 from ProtoSegBrainLib.volume import Volume, read_volume, same_grid
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ ET_TYPICAL_ML = 3.0
 """Cases with less true enhancement are summarised apart: one false ET voxel costs them the whole score."""
 
 METRICS = ("dice", "hausdorff95_mm", "sensitivity", "precision", "surface_dice", "lesion_dice")
+_CARD = "_prediction.json"
 PREDICTION_NAMES = ("{}_seg.nii.gz", "{}-seg.nii.gz", "{}.nii.gz", "{}_seg.nii", "{}.nii")
 
 
@@ -106,6 +108,9 @@ def evaluate(
         results.append(score_case(read_case(place), file))
         if on_progress:
             on_progress((number + 1) / len(present), f"Scoring {results[-1].case_id}")
+    cards = [file.with_name(f"{r.case_id}{_CARD}") for r, (_, file) in zip(results, present, strict=True)]
+    for sentence in _what_is_not_found(cards):
+        logger.warning("%s Its scores of TC and ET mean nothing.", sentence)
     summary = summarise(results, missing)
     _write(out_csv, _table(results))
     _write(out_csv.with_suffix(".json"), json.dumps(asdict(summary), indent=2) + "\n")
@@ -176,6 +181,13 @@ def predicted_label(case: Case, file: Path) -> np.ndarray:
     return label
 
 
+def _what_is_not_found(cards: Iterable[Path]) -> list[str]:
+    """What the models of the predictions leave open, a sentence per model, by the JSON files beside the label maps."""
+    models = [json.loads(card.read_text(encoding="utf-8")).get("model", {}) for card in cards if card.is_file()]
+    sentences = {s for m in models for s in what_is_not_found(m.get("name", "?"), m.get("regions", tuple(REGIONS)))}
+    return sorted(sentences)
+
+
 def summarise(results: list[CaseScores], missing: tuple[str, ...] = ()) -> Summary:
     """Mean, median and standard deviation over all cases, and over those with and without typical enhancement."""
     typical = [result for result in results if result.scores["ET"].truth_ml >= ET_TYPICAL_ML]
@@ -200,7 +212,7 @@ def _summarise_region(scores: list[RegionScore]) -> RegionSummary:
 
 def _coding(file: Path, case: Case) -> str | None:
     """The label convention of a prediction, where its JSON file names it; the values 1 and 2 mean two things."""
-    beside = file.with_name(f"{case.case_id}_prediction.json")
+    beside = file.with_name(f"{case.case_id}{_CARD}")
     if not beside.is_file():
         return "msd" if case.label_convention == "msd" else None
     try:

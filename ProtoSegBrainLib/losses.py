@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
 
-# Added to both sides of a Dice ratio, in voxels of the prototype grid (2.4 ml where that is 2 mm): a sliver at the edge
-# of a patch weighs less than a tumour, and false voxels in a case without the region cost until the last is gone.
+# Added to both sides of a Dice ratio, in voxels of the grid of the logits (2.4 ml where that is 2 mm): a sliver at the
+# edge of a patch weighs less than a tumour, and false voxels in a case without the region cost until the last is gone.
 SMOOTH_VOXELS = 300.0
 
 
@@ -32,6 +32,9 @@ class LossConfig:
     region_dice: float = field(default=1.0, metadata={"help": "weight of the Dice loss of WT, TC and ET"})
     region_sigmoid_dice: float = field(
         default=0.0, metadata={"help": "weight of the Dice loss of WT, TC and ET as three sigmoids (target regions)"}
+    )
+    smooth_voxels: float = field(
+        default=SMOOTH_VOXELS, metadata={"help": "voxels of the logits' grid added to both sides of a Dice ratio"}
     )
     cross_entropy: float = field(default=1.0, metadata={"help": "weight of the cross-entropy"})
     focal: float = field(default=0.0, metadata={"help": "weight of the focal loss"})
@@ -53,22 +56,22 @@ def class_shares(label: Tensor, stride: int) -> Tensor:
     return torch.cat([1 - tumour.sum(dim=1, keepdim=True), tumour], dim=1)
 
 
-def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
+def dice_loss(logits: Tensor, truth: Tensor, smooth: float = SMOOTH_VOXELS) -> Tensor:
     """Mean over the tumour classes of 1 - soft Dice (Milletari et al. 2016), summed over the batch."""
-    return (1 - _soft_dice(logits.softmax(dim=1)[:, 1:], truth[:, 1:], (0, 2, 3, 4))).mean()
+    return (1 - _soft_dice(logits.softmax(dim=1)[:, 1:], truth[:, 1:], (0, 2, 3, 4), smooth)).mean()
 
 
-def weighted_dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
+def weighted_dice_loss(logits: Tensor, truth: Tensor, smooth: float = SMOOTH_VOXELS) -> Tensor:
     """Generalised Dice over all classes, each weighted by 1 / volume^2 (Sudre et al. 2017, eq. for GDL)."""
     probabilities = logits.softmax(dim=1)
     axes = (0, 2, 3, 4)
-    weight = (truth.sum(axes) + SMOOTH_VOXELS).reciprocal().square()
+    weight = (truth.sum(axes) + smooth).reciprocal().square()
     overlap = (weight * (probabilities * truth).sum(axes)).sum()
     total = (weight * (probabilities + truth).sum(axes)).sum()
     return 1 - 2 * overlap / total
 
 
-def region_dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
+def region_dice_loss(logits: Tensor, truth: Tensor, smooth: float = SMOOTH_VOXELS) -> Tensor:
     """Mean over WT, TC, ET of 1 - soft Dice of the region's summed probabilities, per case.
 
     Per case, because the score is per case: a small enhancing rim weighs as much as a large one, and false enhancement
@@ -80,10 +83,10 @@ def region_dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
     truth = truth.flatten(2)
     overlap = torch.einsum("rk,bkl,rl->br", members, probabilities @ truth.transpose(1, 2), members)
     total = (probabilities.sum(2) + truth.sum(2)) @ members.T
-    return (1 - (2 * overlap + SMOOTH_VOXELS) / (total + SMOOTH_VOXELS)).mean()
+    return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
 
 
-def region_sigmoid_dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
+def region_sigmoid_dice_loss(logits: Tensor, truth: Tensor, smooth: float = SMOOTH_VOXELS) -> Tensor:
     """Mean over WT, TC, ET of 1 - soft Dice with squares below (Milletari et al. 2016), each region its own sigmoid.
 
     For class logits that were made of region logits (``peers.class_logits``), of which these are the differences.
@@ -94,7 +97,7 @@ def region_sigmoid_dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
     axes = (0, 2, 3, 4)
     overlap = (probabilities * regions).sum(axes)
     total = (probabilities.square() + regions.square()).sum(axes)
-    return (1 - (2 * overlap + SMOOTH_VOXELS) / (total + SMOOTH_VOXELS)).mean()
+    return (1 - (2 * overlap + smooth) / (total + smooth)).mean()
 
 
 def cross_entropy_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -173,21 +176,22 @@ def diversity_loss(similarities: Tensor, label: Tensor, identity: Tensor) -> Ten
     return torch.stack(losses).mean() if losses else similarities.sum() * 0
 
 
-SEGMENTATION_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "dice": dice_loss,
-    "weighted_dice": weighted_dice_loss,
-    "region_dice": region_dice_loss,
-    "region_sigmoid_dice": region_sigmoid_dice_loss,
-    "cross_entropy": cross_entropy_loss,
-    "focal": focal_loss,
-    "hard_examples": hard_examples_loss,
+SEGMENTATION_TERMS: dict[str, Callable[[LossConfig, Tensor, Tensor], Tensor]] = {
+    "dice": lambda config, logits, truth: dice_loss(logits, truth, config.smooth_voxels),
+    "weighted_dice": lambda config, logits, truth: weighted_dice_loss(logits, truth, config.smooth_voxels),
+    "region_dice": lambda config, logits, truth: region_dice_loss(logits, truth, config.smooth_voxels),
+    "region_sigmoid_dice": lambda config, logits, truth: region_sigmoid_dice_loss(logits, truth, config.smooth_voxels),
+    "cross_entropy": lambda _, logits, truth: cross_entropy_loss(logits, truth),
+    "focal": lambda _, logits, truth: focal_loss(logits, truth),
+    "hard_examples": lambda _, logits, truth: hard_examples_loss(logits, truth),
 }
+PROTOTYPE_TERMS = ("purity", "cluster", "separation", "diversity", "l1")
 
 
 def segmentation_losses(config: LossConfig, logits: Tensor, truth: Tensor) -> dict[str, Tensor]:
     """The weighted segmentation terms that are switched on, by name."""
     weights = {name: float(getattr(config, name)) for name in SEGMENTATION_TERMS}
-    return {name: weights[name] * SEGMENTATION_TERMS[name](logits, truth) for name in weights if weights[name]}
+    return {name: weights[name] * SEGMENTATION_TERMS[name](config, logits, truth) for name in weights if weights[name]}
 
 
 def prototype_losses(
@@ -201,11 +205,11 @@ def prototype_losses(
         "diversity": lambda: diversity_loss(similarities, label, identity),
         "l1": lambda: last_weight.abs().sum(),
     }
-    weights = {name: float(getattr(config, name)) for name in terms}
-    return {name: weights[name] * term() for name, term in terms.items() if weights[name]}
+    weights = {name: float(getattr(config, name)) for name in PROTOTYPE_TERMS}
+    return {name: weights[name] * terms[name]() for name in PROTOTYPE_TERMS if weights[name]}
 
 
-def _soft_dice(probabilities: Tensor, truth: Tensor, axes: tuple[int, ...]) -> Tensor:
+def _soft_dice(probabilities: Tensor, truth: Tensor, axes: tuple[int, ...], smooth: float) -> Tensor:
     """Soft Dice over ``axes``."""
     overlap = (probabilities * truth).sum(axes)
-    return (2 * overlap + SMOOTH_VOXELS) / (probabilities.sum(axes) + truth.sum(axes) + SMOOTH_VOXELS)
+    return (2 * overlap + smooth) / (probabilities.sum(axes) + truth.sum(axes) + smooth)

@@ -104,6 +104,12 @@ class PrototypeTrainer(Trainer):
     def _constrain(self) -> None:
         self.network.last_layer.constrain()
 
+    def _set_learning_rates(self) -> None:
+        super()._set_learning_rates()
+        for group in self.optimiser.param_groups:
+            if group["of"] == "prototypes" and self.initialised:
+                group["lr"] *= self.config.prototype_rate
+
     # -- phases ------------------------------------------------------------------------------------------------------
 
     def _initialise(self) -> None:
@@ -153,14 +159,20 @@ class PrototypeTrainer(Trainer):
         """Projection phase: project, re-fit the last layer."""
         network = cast(ProtoSegNet, network)
         summary["dice_before_projection"] = mean_dice(network, monitored)
-        prototypes = project_prototypes(network, self.cases, self.on_progress)
+        with self._half_precision():
+            prototypes = project_prototypes(network, self.cases, self.on_progress)
         summary["dice_after_projection"] = mean_dice(network, monitored)
-        losses = refit_last_layer(network, self.cases, on_progress=self.on_progress)
+        with self._half_precision():
+            losses = refit_last_layer(
+                network, self.cases, smooth_voxels=self.config.loss.smooth_voxels, on_progress=self.on_progress
+            )
         summary["dice_after_refit"] = summary["dice"] = mean_dice(network, monitored)
         summary["refit_loss"] = losses[-1]
         return prototypes
 
     def _describe(self, network: SegmentationNet, prototypes: tuple[Prototype, ...]) -> None:
+        if not self.config.portraits:
+            return
         portraits = portray(cast(ProtoSegNet, network), self.cases, prototypes, self.on_progress)
         describe_prototypes(self.out / "model.safetensors", portraits)
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from ProtoSegBrainLib.dataset import Batch, TrainingCase, brain_label, padded_label, whole_window
 from ProtoSegBrainLib.evidence import Prototype
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
-from ProtoSegBrainLib.losses import class_shares, cross_entropy_loss, region_dice_loss
-from ProtoSegBrainLib.model import ProtoSegNet
+from ProtoSegBrainLib.losses import SMOOTH_VOXELS, class_shares, cross_entropy_loss, region_dice_loss
+from ProtoSegBrainLib.model import LastLayer, ProtoSegNet
 
 Progress = Callable[[float, str], None]
 
@@ -151,7 +151,6 @@ class Candidate:
     """The patch of one case that is nearest to one prototype."""
 
     distance: float
-    vector: Tensor  # (C, s, s, s)
     voxel: tuple[int, int, int]  # on the prototype grid
     case: TrainingCase
 
@@ -163,7 +162,8 @@ def project_prototypes(
     """Replace each prototype by the embedding of a label-pure training patch of its class (Chen et al. 2019, push).
 
     Prototypes of one class go to distinct cases where there are enough of them, by the assignment of least total
-    distance. Embeddings are taken from whole cases in float32, as inference sees them.
+    distance. Patches are searched in whole cases, at the precision of the surrounding autocast; the embeddings of those
+    that were found are then taken in float32.
 
     Raises:
         ValueError: No case has a label-pure patch of a class that has prototypes.
@@ -179,27 +179,38 @@ def project_prototypes(
     for class_index in sorted(set(network.prototype_class)):
         members = [p for p, owner in enumerate(network.prototype_class) if owner == class_index]
         chosen.update(_assign_distinct_cases({p: candidates[p] for p in members}, CLASSES[class_index]))
-    for index, candidate in chosen.items():
-        network.prototype_layer.prototype_vectors[index] = candidate.vector
-    return tuple(_record(network, index, chosen[index]) for index in sorted(chosen))
+    vectors = _embeddings_of(network, chosen)
+    before = network.prototype_layer.unit_vectors()
+    network.prototype_layer.prototype_vectors[list(vectors)] = torch.stack(list(vectors.values()))
+    moved = (network.prototype_layer.unit_vectors() - before).square().sum(dim=1).mean(dim=(1, 2, 3)).tolist()
+    return tuple(_record(network, index, chosen[index], moved[index]) for index in sorted(chosen))
 
 
 def _nearest_patches(network: ProtoSegNet, case: TrainingCase) -> Iterator[tuple[int, Candidate]]:
     window = whole_window(case, network.size_multiple)
-    embedding = network.embed(window)
-    all_distances = network.prototype_layer.distances(embedding)[0]
+    all_distances = network(window).distances[0]
     label = brain_label(window, padded_label(case, window))
     pure = pure_label(label, network.prototype_stride, network.config.prototype_size)[0]
-    size = network.config.prototype_size
-    half = size // 2
-    padded = F.pad(embedding[0], [half] * 6)
     for index, owner in enumerate(network.prototype_class):
         distances = torch.where(pure == owner, all_distances[index], torch.inf)
         flat = int(distances.argmin())
         if torch.isfinite(distances.flatten()[flat]):
             x, y, z = (int(n) for n in np.unravel_index(flat, tuple(pure.shape)))
-            vector = padded[:, x : x + size, y : y + size, z : z + size].clone()
-            yield index, Candidate(float(distances.flatten()[flat]), vector, (x, y, z), case)
+            yield index, Candidate(float(distances.flatten()[flat]), (x, y, z), case)
+
+
+def _embeddings_of(network: ProtoSegNet, chosen: dict[int, Candidate]) -> dict[int, Tensor]:
+    """The patches' embeddings (C, s, s, s) in float32, each case embedded once."""
+    size, found = network.config.prototype_size, {}
+    for case in {candidate.case.case_id: candidate.case for candidate in chosen.values()}.values():
+        window = whole_window(case, network.size_multiple)
+        with torch.autocast(window.device.type, enabled=False):
+            padded = F.pad(network.embed(window)[0], [size // 2] * 6)
+        for index, candidate in chosen.items():
+            if candidate.case.case_id == case.case_id:
+                x, y, z = candidate.voxel
+                found[index] = padded[:, x : x + size, y : y + size, z : z + size].clone()
+    return found
 
 
 def _assign_distinct_cases(candidates: dict[int, list[Candidate]], class_name: str) -> dict[int, Candidate]:
@@ -217,7 +228,7 @@ def _assign_distinct_cases(candidates: dict[int, list[Candidate]], class_name: s
     return {p: by_case[p][columns[column]] for p, column in zip(prototypes, chosen, strict=True)}
 
 
-def _record(network: ProtoSegNet, index: int, candidate: Candidate) -> Prototype:
+def _record(network: ProtoSegNet, index: int, candidate: Candidate, moved: float) -> Prototype:
     stride, size, case = network.prototype_stride, network.config.prototype_size, candidate.case
     voxel = np.asarray(candidate.voxel)
     i, j, k = (slice(int(a), int(a) + size * stride) for a in (voxel - size // 2) * stride)
@@ -229,7 +240,7 @@ def _record(network: ProtoSegNet, index: int, candidate: Candidate) -> Prototype
         position_mm=position_mm(case, candidate.voxel, stride),
         patch_size_mm=float(size * stride),
         profile={m: round(float(v), 3) for m, v in zip(MODALITIES, profile, strict=True)},
-        projection_distance=candidate.distance,
+        projection_distance=moved,
     )
 
 
@@ -246,28 +257,38 @@ def refit_last_layer(
     *,
     steps: int = 240,
     learning_rate: float = 0.01,
+    smooth_voxels: float = SMOOTH_VOXELS,
     on_progress: Progress | None = None,
 ) -> list[float]:
-    """Fit weights and bias of the last layer to the fixed similarities of whole cases; returns the loss per step."""
+    """Fit weights and bias of the last layer to the fixed similarities of whole cases; returns the loss per step.
+
+    Embeddings are computed at the precision of the surrounding autocast.
+    """
     with torch.no_grad():
         network.eval()
         stored = [_similarities_and_truth(network, case) for case in cases]
-    parameters = list(network.last_layer.requires_grad_().parameters())
-    optimiser = torch.optim.Adam(parameters, learning_rate)
+    optimiser = torch.optim.Adam(network.last_layer.requires_grad_().parameters(), learning_rate)
     losses = []
     for step in range(steps):
-        similarities, truth = stored[step % len(stored)]
-        logits = network.last_layer(similarities.float())
-        loss = cross_entropy_loss(logits, truth) + region_dice_loss(logits, truth)
-        optimiser.zero_grad()
-        loss.backward()
         optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
-        optimiser.step()
-        network.last_layer.constrain()
-        losses.append(float(loss.detach()))
+        losses.append(_refit_step(network.last_layer, optimiser, *stored[step % len(stored)], smooth_voxels))
         if on_progress:
             on_progress((step + 1) / steps, "Re-fitting the last layer")
     return losses
+
+
+def _refit_step(
+    layer: LastLayer, optimiser: torch.optim.Optimizer, similarities: Tensor, truth: Tensor, smooth_voxels: float
+) -> float:
+    """In float32 throughout; returns the loss."""
+    with torch.autocast(similarities.device.type, enabled=False):
+        logits = layer(similarities.float())
+        loss = cross_entropy_loss(logits, truth) + region_dice_loss(logits, truth, smooth_voxels)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    layer.constrain()
+    return float(loss.detach())
 
 
 def _similarities_and_truth(network: ProtoSegNet, case: TrainingCase) -> tuple[Tensor, Tensor]:

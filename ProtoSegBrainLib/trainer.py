@@ -62,7 +62,7 @@ class TrainConfig:
     weight_decay: float = field(default=1e-2, metadata={"help": "weight decay"})
     schedule: str = field(default="cosine", metadata={"help": "cosine or plateau"})
     ramp_share: float = field(default=0.03, metadata={"help": "share of the run in which the learning rate rises"})
-    warm_up_share: float = field(default=0.15, metadata={"help": "share of the run before the joint phase"})
+    warm_up_share: float = field(default=0.6, metadata={"help": "share of the run before the joint phase"})
     frozen_norm_share: float = field(
         default=0.3, metadata={"help": "last share of the run, in which BatchNorm keeps its running statistics"}
     )
@@ -72,12 +72,18 @@ class TrainConfig:
     finish_share: float = field(default=0.1, metadata={"help": "share of --minutes kept for the projection phase"})
     clip_norm: float = field(default=5.0, metadata={"help": "largest norm of the gradient"})
     ema_decay: float = field(default=0.998, metadata={"help": "decay of the averaged weights"})
+    prototype_rate: float = field(
+        default=0.1, metadata={"help": "joint phase: learning rate of the prototypes as a share of the network's"}
+    )
     reseed_at: tuple[float, ...] = field(
-        default=(0.3, 0.5, 0.7),
+        default=(),
         metadata={"help": "shares of the run at which prototypes that left the data are moved back"},
     )
     reseed_distance: float = field(
         default=0.1, metadata={"help": "squared distance from which a prototype has left them"}
+    )
+    portraits: bool = field(
+        default=True, metadata={"help": "measure at the end what each prototype stands for (minutes on a CPU)"}
     )
     prototype_voxels: int = field(default=400, metadata={"help": "label-pure voxels per class for prototype losses"})
     precision: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16"})
@@ -229,8 +235,7 @@ class Trainer:
         config = self.config
         torch.manual_seed(config.seed + 7919 * self.step + self.rank)  # a resumed run drops what it would have
         self._training_mode()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate()
+        self._set_learning_rates()
         self.optimiser.zero_grad(set_to_none=True)
         sums: dict[str, float] = {}
         for part in range(config.accumulation):
@@ -359,12 +364,22 @@ class Trainer:
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
         """Weight decay for kernels only: decayed prototypes, biases and norms would lose their meaning."""
-        kernels = [p for n, p in self.network.named_parameters() if p.ndim == 5 and "prototype" not in n]
-        others = [p for n, p in self.network.named_parameters() if p.ndim != 5 or "prototype" in n]
-        groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
+        named = list(self.network.named_parameters())
+        prototypes = [p for n, p in named if "prototype" in n]
+        kernels = [p for n, p in named if p.ndim == 5 and "prototype" not in n]
+        others = [p for n, p in named if p.ndim != 5 and "prototype" not in n]
+        groups = [
+            {"params": kernels, "of": "kernels"},
+            {"params": others, "of": "others", "weight_decay": 0.0},
+            {"params": prototypes, "of": "prototypes", "weight_decay": 0.0},
+        ]
         return OPTIMISERS[self.config.optimiser](
             groups, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
+
+    def _set_learning_rates(self) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate()
 
     def _learning_rate(self) -> float:
         config, progress = self.config, self.progress

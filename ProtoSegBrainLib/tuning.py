@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -108,11 +108,11 @@ def search_space(start: TrainConfig, search: Search) -> dict[str, tuple[float, f
     Raises:
         ValueError: There is but one term, and nothing else is sought.
     """
-    from ProtoSegBrainLib.losses import SEGMENTATION_TERMS
+    from ProtoSegBrainLib.losses import PROTOTYPE_TERMS, SEGMENTATION_TERMS
     from ProtoSegBrainLib.networks import has_prototypes
 
-    weights = {term: weight for term, weight in asdict(start.loss).items() if isinstance(weight, float) and weight > 0}
-    terms = [term for term in weights if has_prototypes(start.model) or term in SEGMENTATION_TERMS]
+    known = [*SEGMENTATION_TERMS, *(PROTOTYPE_TERMS if has_prototypes(start.model) else ())]
+    terms = [term for term in known if getattr(start.loss, term) > 0]
     names = [f"loss.{term}" for term in terms[1:]]
     names += ["learning_rate", "weight_decay"] if search == "all" else []
     values = {name: _value(start, name) for name in names}
@@ -224,6 +224,7 @@ def _score(
         minutes=config.minutes or start.minutes,
         cache=start.cache or str(out / "prepared"),
         name=f"trial-{trial.number}",
+        portraits=False,
     )
 
     def on_trial(fraction: float, message: str) -> None:

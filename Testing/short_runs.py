@@ -16,7 +16,7 @@ SEGMENTATION = {"region_dice", "cross_entropy"}
 CASES = [training_case(number) for number in range(3)]
 CONFIG = TrainConfig(
     model=TINY, sampling=SamplingConfig(patch_size=16), steps=8, log_every=1, precision="float32", device="cpu",
-    reseed_at=(), validations=0,
+    warm_up_share=0.15, validations=0,
 )  # fmt: skip
 
 

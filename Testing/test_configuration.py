@@ -108,12 +108,12 @@ def test_a_peer_is_as_large_as_published(name, millions):
 
 
 def test_a_file_changes_what_it_names_and_nothing_else(tmp_path):
-    path = written(tmp_path, "loss:\n  purity: 1e-3\nreseed_at: []\nmodel:\n  reach: null\n")
+    path = written(tmp_path, "loss:\n  purity: 1e-3\nreseed_at: [0.5]\nmodel:\n  reach: null\n")
     config = load_config(path)
     assert config == replace(
         TrainConfig(),
         loss=LossConfig(purity=0.001),
-        reseed_at=(),
+        reseed_at=(0.5,),
         model=replace(ModelConfig(), reach=None),
     )
 

@@ -86,6 +86,20 @@ def test_coding_is_read_from_the_json_file(a_case: Case, data: Path, tmp_path: P
     assert summary.groups["all"]["NCR"].metrics["dice"].mean == 1
 
 
+def test_what_a_model_does_not_find_is_said_beside_its_scores(
+    a_case: Case, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert a_case.label is not None
+    predictions = tmp_path / "predictions"
+    predict_as(a_case, np.where(a_case.label > 0, 2, 0).astype(np.uint8), predictions, "brats2020")
+    card = {"label_coding": {"convention": "brats2020"}, "model": {"name": "whole", "regions": ["WT"]}}
+    (predictions / f"{a_case.case_id}_prediction.json").write_text(json.dumps(card))
+    summary = evaluate(data, predictions, tmp_path / "scores.csv")
+    assert summary.groups["all"]["WT"].metrics["dice"].mean == 1
+    assert "(whole) finds the whole tumour only" in caplog.text
+    assert "TC and ET mean nothing" in caplog.text
+
+
 def test_no_predictions(data: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="no prediction found for any of the 2 cases"):

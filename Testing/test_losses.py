@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -82,7 +83,20 @@ HAND_COMPUTED = {
 
 @pytest.mark.parametrize("name", SEGMENTATION_TERMS)
 def test_segmentation_term_by_hand(name: str) -> None:
-    assert SEGMENTATION_TERMS[name](*two_voxels()).item() == pytest.approx(HAND_COMPUTED[name], abs=1e-6)
+    value = SEGMENTATION_TERMS[name](LossConfig(), *two_voxels()).item()
+    assert value == pytest.approx(HAND_COMPUTED[name], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", SEGMENTATION_TERMS)
+def test_fewer_smoothing_voxels_make_the_dice_terms_steeper_and_leave_the_others(name: str) -> None:
+    value = SEGMENTATION_TERMS[name](LossConfig(smooth_voxels=2.0), *two_voxels()).item()
+    if "dice" not in name:
+        assert value == pytest.approx(HAND_COMPUTED[name], abs=1e-6)
+    elif name == "region_dice":
+        parts = [(2 * a + 2) / (b + 2) for a, b in ((0.8, 2.1), (0.6, 1.8), (0.5, 1.6))]
+        assert value == pytest.approx(1 - sum(parts) / 3, abs=1e-6)
+    else:
+        assert value > HAND_COMPUTED[name]
 
 
 def test_region_dice_is_per_case_and_dice_over_the_batch() -> None:
@@ -115,7 +129,7 @@ def test_hard_examples_are_the_hardest_share() -> None:
 
 @pytest.mark.parametrize("name", [name for name in SEGMENTATION_TERMS if name != "region_sigmoid_dice"])
 def test_segmentation_term_rests_at_the_truth_and_points_to_it(name: str) -> None:
-    term, truth = SEGMENTATION_TERMS[name], two_voxels()[1]
+    term, truth = partial(SEGMENTATION_TERMS[name], LossConfig()), two_voxels()[1]
     assert term(truth * 60, truth).item() == pytest.approx(0, abs=1e-6)
     logits = torch.zeros(1, 4, 2, 1, 1, requires_grad=True)
     term(logits, truth).backward()
@@ -137,7 +151,7 @@ def test_sigmoids_of_regions_rest_where_each_region_is_true() -> None:
 def test_segmentation_gradients_are_finite_without_any_tumour(name: str, scale: float) -> None:
     logits = (torch.linspace(-1, 1, 64).reshape(1, 4, 4, 2, 2) * scale).requires_grad_()
     truth = class_shares(torch.zeros(1, 8, 4, 4, dtype=torch.long), 2)
-    loss = SEGMENTATION_TERMS[name](logits, truth)
+    loss = SEGMENTATION_TERMS[name](LossConfig(), logits, truth)
     loss.backward()
     assert loss.isfinite()
     assert logits.grad is not None

@@ -73,6 +73,37 @@ def test_the_finished_model_has_prototypes_that_are_training_patches(tmp_path):
     assert (tmp_path / "curves.png").stat().st_size > 0
 
 
+def test_portraits_can_be_left_out(tmp_path):
+    told: list[str] = []
+    trainer = PrototypeTrainer(
+        replace(CONFIG, portraits=False), CASES, tmp_path, on_progress=lambda _, s: told.append(s)
+    )
+    trainer.run()
+    trainer.finish({"fold": "all"})
+    prototypes = load_model(tmp_path / "model.safetensors")[1].prototypes
+    assert len(prototypes) == 8
+    assert not any(prototype.purity for prototype in prototypes)
+    assert not any("Portraits" in text for text in told)
+
+
+def test_prototypes_learn_at_their_own_rate_once_they_lie_on_the_data(tmp_path):
+    trainer = PrototypeTrainer(replace(CONFIG, warm_up_share=0.5, prototype_rate=0.0), CASES, tmp_path)
+
+    def vectors() -> torch.Tensor:
+        return trainer.network.prototype_layer.prototype_vectors.detach().clone()
+
+    first = vectors()
+    trainer.run(until_step=CONFIG.steps // 2)
+    assert trainer.phase == "warm_up"
+    assert not torch.equal(vectors(), first)
+    trainer.run(until_step=CONFIG.steps // 2 + 1)
+    assert trainer.phase == "joint"
+    joint, kernel = vectors(), trainer.network.embedding.weight.detach().clone()
+    trainer.run()
+    assert torch.equal(vectors(), joint)
+    assert not torch.equal(trainer.network.embedding.weight, kernel)
+
+
 def test_the_last_layer_stays_non_negative_and_class_connected(tmp_path):
     trainer = run(replace(CONFIG, learning_rate=0.5, steps=4, ramp_share=0.0), tmp_path)
     layer = trainer.network.last_layer

@@ -246,6 +246,16 @@ def test_a_prototype_goes_to_the_nearest_patch_of_its_class():
         assert record.projection_distance == pytest.approx(least[record.index], abs=1e-6)
 
 
+def test_a_search_in_half_precision_gives_prototypes_of_full_precision():
+    net, cases = network(), {case.case_id: case for case in map(training_case, range(3))}
+    with torch.autocast("cpu", torch.bfloat16):
+        records = project_prototypes(net, list(cases.values()))
+    for record in records:
+        embedding = net.embed(whole_window(cases[record.case_id], 4))
+        place = (0, record.index, *grid_voxel(record, cases[record.case_id]))
+        assert net.prototype_layer.distances(embedding)[place] < 1e-5
+
+
 def test_no_prototype_comes_from_the_padding_around_a_case():
     net = network(prototypes_per_class=(1, 1, 1, 1))
     case = training_case(0)
@@ -280,6 +290,17 @@ def whole_loss(net: ProtoSegNet, cases: list[TrainingCase]) -> float:
         logits, truth = net(window).logits.detach(), class_shares(padded_label(case, window), 2)
         total += float(cross_entropy_loss(logits, truth) + region_dice_loss(logits, truth))
     return total / len(cases)
+
+
+def test_half_precision_around_the_refit_rounds_the_embeddings_alone():
+    layers = []
+    for enabled in (False, True):
+        net, cases = network(), [training_case(n) for n in range(2)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            refit_last_layer(net, cases, steps=30)
+        layers.append(net.last_layer.weight.detach())
+    torch.testing.assert_close(layers[1], layers[0], atol=5e-3, rtol=0)
+    assert not torch.equal(layers[1], layers[1].bfloat16().float())
 
 
 @pytest.mark.parametrize("class_connected", [True, False])

@@ -83,8 +83,9 @@ def test_each_trial_is_a_training_and_the_first_is_the_start(searched):
         regions = {region: float(row[f"dice_{region}"]) for region in ("WT", "TC", "ET")}
         assert regions == summary["dice"]
         assert float(row["dice"]) == pytest.approx(sum(regions.values()) / 3)
-        trained = json.loads((out / f"trial_00{number}/model.json").read_text())["training"]["config"]["loss"]
-        assert {name: float(row[name]) for name in SOUGHT} == {name: trained[name[5:]] for name in SOUGHT}
+        config = json.loads((out / f"trial_00{number}/model.json").read_text())["training"]["config"]
+        assert {name: float(row[name]) for name in SOUGHT} == {name: config["loss"][name[5:]] for name in SOUGHT}
+        assert not config["portraits"]
     assert {name: float(rows["0"][name]) for name in SOUGHT} == {
         name: getattr(START.loss, name.removeprefix("loss.")) for name in SOUGHT
     }
