@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from ProtoSegBrainLib.losses import LossConfig, class_shares, cross_entropy_loss
 from ProtoSegBrainLib.model import NetworkOutput, upsample
 from ProtoSegBrainLib.peers import PeerConfig
 from ProtoSegBrainLib.prototype_trainer import PrototypeTrainer
-from ProtoSegBrainLib.trainer import TrainConfig, Trainer, mean_dice, predict_classes
+from ProtoSegBrainLib.trainer import TrainConfig, Trainer, mean_dice, peak_memory_mib, predict_classes
 from ProtoSegBrainLib.weights import load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -362,3 +364,11 @@ def test_validation_takes_all_patches_together(tmp_path):
         true = sum(int((shares == k).sum()) for k in classes)
         expected = 2 * true / (true + shares.numel())
         assert trainer.validate(CASES)[f"dice_{name}"] == pytest.approx(expected)
+
+
+def test_the_peak_memory_is_this_process_own_not_that_of_the_one_that_started_it():
+    large = np.ones(2**27)  # 1 GiB
+    code = "from ProtoSegBrainLib.trainer import peak_memory_mib; print(peak_memory_mib('cpu'))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 50 < int(answer.stdout) < 1000
+    assert peak_memory_mib("cpu") > 1024 * len(large) / 2**27
