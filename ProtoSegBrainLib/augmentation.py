@@ -29,6 +29,9 @@ class AugmentationConfig:
     spatial: float = field(default=0.5, metadata={"help": "probability of a rotation and scaling"})
     rotation_degrees: float = field(default=20.0, metadata={"help": "largest rotation about each axis"})
     scaling: float = field(default=0.25, metadata={"help": "largest relative change of size"})
+    transplant: float = field(
+        default=0.0, metadata={"help": "probability that a patch's tumour is put into another case's brain"}
+    )
     enhancement_removal: float = field(
         default=0.12, metadata={"help": "probability that enhancement is taken out and ET becomes NCR"}
     )
@@ -83,6 +86,28 @@ def remove_enhancement(images: Tensor, label: Tensor, rng: np.random.Generator) 
     images = images.clone()
     images[T1C] = torch.lerp(images[T1C], images[T1N], soft)
     return images, torch.where(removed, NCR, label)
+
+
+def transplant(
+    images: Tensor, label: Tensor, other_images: Tensor, other_label: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Put the tumour of one patch, with a margin of 2 to 7 voxels of what surrounds it, into another case's patch.
+
+    After CarveMix (Zhang et al., NeuroImage 2023). What would come to lie outside either brain is left out; without
+    a tumour the result is the other patch.
+
+    Args:
+        images: (4, X, Y, Z) z-scores, 0 outside the brain.
+        label: (X, Y, Z) int64 classes.
+        other_images: Of the case that receives the tumour, the same shape.
+        other_label: Of that case.
+        rng: Draws the margin.
+    """
+    tumour = (label > 0).float()
+    shared = (images != 0).any(dim=0) & (other_images != 0).any(dim=0)
+    soft = _smooth(_dilate(tumour, int(rng.integers(2, 8))), 1.0)
+    share = torch.maximum(soft, tumour).clamp(max=1) * shared  # 1 on the tumour, fading over the rim of the margin
+    return torch.lerp(other_images, images, share), torch.where(share > 0.5, label, other_label)
 
 
 def random_affine(config: AugmentationConfig, rng: np.random.Generator) -> np.ndarray | None:
@@ -167,6 +192,16 @@ def _smooth(image: Tensor, deviation: float) -> Tensor:
         shape, padding = [1, 1, 1, 1, 1], [0, 0, 0]
         shape[2 + axis], padding[axis] = 5, 2
         result = F.conv3d(result, kernel.view(shape), padding=padding)
+    return result[0, 0]
+
+
+def _dilate(mask: Tensor, voxels: int) -> Tensor:
+    """(X, Y, Z) float mask grown by a cube of so many voxels to each side."""
+    result = mask[None, None]
+    for axis in range(3):
+        kernel, padding = [1, 1, 1], [0, 0, 0]
+        kernel[axis], padding[axis] = 2 * voxels + 1, voxels
+        result = F.max_pool3d(result, kernel, stride=1, padding=padding)
     return result[0, 0]
 
 

@@ -85,7 +85,7 @@ def write_report(plan: Plan, path: Path) -> list[Path]:
     times, trained_as = _read_times(plan.out / TIMES_NAME), _trained_as(runs)
     entries = [_entry(name, runs, scores, case_ids, times) for name in scores]
     texts = {
-        path: _markdown(plan, entries, folds, times, trained_as),
+        path: _markdown(plan, entries, folds, times, trained_as) + _again(plan, trained_as, path.name),
         path.with_suffix(".csv"): _statistics_table(entries),
         path.with_name(f"{path.stem}_cases.csv"): _case_table(scores, folds),
     }
@@ -254,7 +254,7 @@ def _markdown(
     ]
     for metric, (title, _, meaning) in METRICS.items():
         sections += [f"## {title}", meaning, _metric_table(entries, metric)]
-    return "\n\n".join([*sections, "## Again", _command(plan, trained_as)]) + "\n"
+    return "\n\n".join(sections) + "\n"
 
 
 def _setting(
@@ -397,11 +397,11 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
 
 
-def _command(plan: Plan, trained_as: Mapping[str, Any]) -> str:
+def _again(plan: Plan, trained_as: Mapping[str, Any], name: str) -> str:
     flags = [f"--{name.replace('_', '-')} {value:g}" for name, value in trained_as.items()]
     return (
-        "```\n"
+        "\n## Again\n\n```\n"
         f"protosegbrain benchmark --data DATA --splits {plan.splits.name} --networks {' '.join(plan.names)} \\\n"
-        f"    --folds {' '.join(plan.folds)} {' '.join(flags)} --out RUNS --report BENCHMARK.md\n"
-        "```"
+        f"    --folds {' '.join(plan.folds)} {' '.join(flags)} --out RUNS --report {name}\n"
+        "```\n"
     )

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ProtoSegBrainLib.augmentation import AugmentationConfig, augment, random_affine, warp
+from ProtoSegBrainLib.augmentation import AugmentationConfig, augment, random_affine, transplant, warp
 from ProtoSegBrainLib.case import Case, list_cases, read_case
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.preprocess import prepare
@@ -179,11 +179,19 @@ class PatchSampler:
         centre = self._centre(case, rng)
         size = self.sampling.patch_size
         matrix = random_affine(self.augmentation, rng)
-        if matrix is None:
-            images, label = cut(case, centre, size)
-        else:
-            images, label = warp(*cut(case, centre, int(size * 1.3)), matrix, size)
+        images, label = cut(case, centre, size if matrix is None else int(size * 1.3))
+        if rng.random() < self.augmentation.transplant and bool((label > 0).any()):
+            images, label = transplant(images, label, *self._same_place(case, centre, len(label), rng), rng)
+        if matrix is not None:
+            images, label = warp(images, label, matrix, size)
         return augment(images, label, self.augmentation, rng)
+
+    def _same_place(
+        self, case: TrainingCase, centre: np.ndarray, size: int, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The patch of a random case that lies in its brain where ``centre`` lies in that of ``case``."""
+        other = self.cases[int(rng.integers(len(self.cases)))]
+        return cut(other, centre * np.asarray(other.label.shape) / np.asarray(case.label.shape), size)
 
     def _case_index(self, number: int) -> int:
         """Every case once per epoch, in a new order each: neighbours in a batch are different cases."""

@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ProtoSegBrainLib.augmentation import AugmentationConfig, augment, random_affine, remove_enhancement, warp
+from ProtoSegBrainLib.augmentation import (
+    AugmentationConfig,
+    augment,
+    random_affine,
+    remove_enhancement,
+    transplant,
+    warp,
+)
 from ProtoSegBrainLib.labels import CLASSES
 
 T1N, T1C = 0, 1
@@ -42,6 +49,55 @@ def drawn(config: AugmentationConfig, seed: int, patch: tuple[Tensor, Tensor] | 
     return augment(*(patch or a_patch()), config, np.random.default_rng(seed))
 
 
+# -- transplant ------------------------------------------------------------------------------------------------------
+
+
+def another_brain(size: int = 24) -> tuple[Tensor, Tensor]:
+    """A uniform brain that begins later and ends earlier along x than that of ``a_patch``, with a tumour of its own."""
+    images, label = torch.zeros(4, size, size, size), torch.zeros(size, size, size, dtype=torch.long)
+    images[:, 4:19, 1:, 1:] = -1.0
+    label[17:19, 20:, 20:] = ED
+    return images, label
+
+
+@pytest.mark.parametrize("seed", range(8))  # every margin that can be drawn
+def test_a_transplanted_tumour_is_whole_and_the_rest_is_the_other_brain(seed: int) -> None:
+    (images, label), (other, other_label) = a_patch(24), another_brain()
+    mixed, mixed_label = transplant(images, label, other, other_label, np.random.default_rng(seed))
+    shared = (images != 0).all(0) & (other != 0).all(0)
+    tumour = (label > 0) & shared
+    assert tumour.any()
+    assert ((label > 0) & ~shared).any(), "some of it lies outside the other brain"
+    assert torch.equal(mixed[:, tumour], images[:, tumour])
+    assert torch.equal(mixed_label[tumour], label[tumour])
+    assert torch.equal(mixed[:, ~shared], other[:, ~shared])
+    assert torch.equal(mixed_label[~shared], other_label[~shared])
+    far = torch.ones_like(label, dtype=torch.bool)
+    far[:20, :21, :21] = False  # 7 voxels of margin and 2 in which it fades, about a tumour that ends at 11 and 12
+    assert torch.equal(mixed[:, far], other[:, far])
+    assert torch.equal(mixed_label[far], other_label[far])
+    assert (mixed_label[17:19, 20:, 20:] == ED).all(), "the other's own tumour stays"
+    # Between them the images fade from one brain to the other.
+    low, high = torch.minimum(images, other), torch.maximum(images, other)
+    assert ((mixed >= low - 1e-6) & (mixed <= high + 1e-6)).all()
+
+
+def test_the_margin_of_a_transplant_varies_and_brings_healthy_tissue_along() -> None:
+    (images, label), (other, other_label) = a_patch(24), another_brain()
+    results = [transplant(images, label, other, other_label, np.random.default_rng(seed))[0] for seed in range(60)]
+    healthy = (label == 0) & (images != 0).all(0)
+    carried = {int((((mixed - images).abs() < 1e-5).all(0) & healthy).sum()) for mixed in results}
+    assert len(carried) == 6
+    assert max(carried) > 1000
+
+
+def test_without_a_tumour_a_transplant_is_the_other_patch() -> None:
+    (images, label), (other, other_label) = a_patch(24), another_brain()
+    mixed, mixed_label = transplant(images, torch.zeros_like(label), other, other_label, np.random.default_rng(0))
+    assert torch.equal(mixed, other)
+    assert torch.equal(mixed_label, other_label)
+
+
 # -- augment ---------------------------------------------------------------------------------------------------------
 
 
@@ -67,7 +123,7 @@ def test_a_patch_is_a_function_of_its_seed(seed: int) -> None:
     assert not torch.equal(first[0], other[0])
 
 
-@pytest.mark.parametrize("switch", [name for name in SWITCHES if name not in ("spatial", "flip")])
+@pytest.mark.parametrize("switch", [name for name in SWITCHES if name not in ("spatial", "flip", "transplant")])
 def test_every_change_changes_and_leaves_the_background_exactly_zero(switch: str) -> None:
     images, label = a_patch()
     background = (images == 0).all(dim=0)

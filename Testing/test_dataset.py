@@ -188,13 +188,44 @@ def test_image_and_label_are_changed_together(change):
     assert moved
 
 
+def test_a_transplant_puts_a_tumour_where_it_lay_into_another_brain():
+    case = replace(numbered_case(), voxels={1: np.array([[2, 5, 2]])})  # 6 x 20 x 5
+    shape = (12, 40, 10)
+    place = torch.arange(12 * 40 * 10, dtype=torch.float32).reshape(shape)
+    larger = TrainingCase("larger", torch.stack([-1 - place] * 4), torch.zeros(shape, dtype=torch.uint8), np.eye(4), {})
+    patches = sampler([case, larger], patch_size=4)
+    images, label = patches._same_place(case, np.array([3.0, 10.0, 2.5]), 4, np.random.default_rng(5))
+    assert torch.equal(images[0], larger.images[0, 4:8, 18:22, 3:7])
+    assert (label == 0).all()
+
+
+def test_the_share_of_transplants_is_the_one_asked_for():
+    cases = [replace(training_case(number), images=training_case(number).images + number) for number in range(4)]
+    settings = {"tumour_share": 1.0, "jitter": 0.0}
+    plain = sampler(cases, **settings)
+    for share in (0.0, 0.4, 1.0):
+        mixed = sampler(cases, augmentation=replace(UNCHANGED, transplant=share), **settings)
+        changed = [not torch.equal(mixed.patch(n)[0], plain.patch(n)[0]) for n in range(40)]
+        # A case that is drawn to receive its own tumour stays as it is: one in four.
+        assert abs(np.mean(changed) - 0.75 * share) < 0.2
+        assert share or not any(changed)
+
+
+@pytest.mark.parametrize("spatial", [0.0, 1.0])
+def test_a_transplanted_patch_has_the_size_of_every_other(spatial: float):
+    cases = [training_case(0), training_case(1)]
+    patches = sampler(cases, augmentation=replace(UNCHANGED, transplant=1.0, spatial=spatial))
+    assert patches.batch(range(6)).images.shape == (6, 4, 16, 16, 16)
+
+
 def test_the_case_itself_is_never_changed():
-    case = training_case(0)
-    images, label = case.images.clone(), case.label.clone()
-    patches = sampler([case], augmentation=AugmentationConfig(dropout=1.0, shift=1.0, enhancement_removal=1.0))
-    patches.batch(range(4))
-    assert torch.equal(case.images, images)
-    assert torch.equal(case.label, label)
+    cases = [training_case(0), training_case(1)]
+    before = [(case.images.clone(), case.label.clone()) for case in cases]
+    changes = AugmentationConfig(dropout=1.0, shift=1.0, enhancement_removal=1.0, transplant=1.0)
+    sampler(cases, augmentation=changes).batch(range(4))
+    for case, (images, label) in zip(cases, before, strict=True):
+        assert torch.equal(case.images, images)
+        assert torch.equal(case.label, label)
 
 
 def test_a_patch_size_the_network_cannot_take_is_refused():
