@@ -12,8 +12,8 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, str], None]
 logger = logging.getLogger(__name__)
+
+POLL_S = 0.2
 
 
 def run_benchmark(
@@ -75,18 +77,33 @@ def train_networks(plan: Plan, on_progress: Progress | None = None) -> dict[str,
     for fold in plan.folds:
         read_split(plan.splits, fold)
     write_configs(plan)
-    todo = [run for run in plan.runs if not run.is_trained]
+    waiting = [run for run in plan.runs if not run.is_trained]
+    total = len(waiting)
+    running: dict[Run, subprocess.Popen[bytes]] = {}
     failed: dict[str, str] = {}
-    with ThreadPoolExecutor(plan.config.parallel) as pool:
-        jobs = {pool.submit(_train, plan, run): run for run in todo}
-        for number, job in enumerate(as_completed(jobs), start=1):
-            run = jobs[job]
-            if reason := job.result():
-                failed[run.name] = reason
-                logger.warning("%s failed: %s", run.name, reason)
-            if on_progress:
-                on_progress(number / len(jobs), f"Trained {run.name}" if not reason else f"{run.name} failed")
+    try:
+        while waiting or running:
+            while waiting and len(running) < plan.config.parallel:
+                run = waiting.pop(0)
+                running[run] = _start(plan, run)
+            time.sleep(POLL_S)
+            for run in [run for run, process in running.items() if process.poll() is not None]:
+                if reason := _why_failed(run, running.pop(run).returncode):
+                    failed[run.name] = reason
+                    logger.warning("%s failed: %s", run.name, reason)
+                if on_progress:
+                    done = total - len(waiting) - len(running)
+                    on_progress(done / total, f"Trained {run.name}" if not reason else f"{run.name} failed")
+    finally:
+        for process in running.values():  # none trains on for a benchmark that was stopped
+            process.terminate()
+            process.wait()
     return failed
+
+
+def _why_failed(run: Run, code: int) -> str:
+    """Why a training ended with this exit code; "" if it did not fail."""
+    return f"exit code {code}: {_last_line(run.messages)} (see {run.messages})" if code else ""
 
 
 def write_configs(plan: Plan) -> None:
@@ -129,8 +146,8 @@ def _with_common(own: TrainConfig, default: TrainConfig, config: BenchmarkConfig
     )
 
 
-def _train(plan: Plan, run: Run) -> str:
-    """Train in a process of its own, from its last checkpoint where there is one; returns why it failed, or ""."""
+def _start(plan: Plan, run: Run) -> subprocess.Popen[bytes]:
+    """Begin to train in a process of its own, from the run's last checkpoint where there is one."""
     resumes = (run.folder / "checkpoint.json").is_file()
     if not resumes:
         (run.folder / "log.jsonl").unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
@@ -139,17 +156,14 @@ def _train(plan: Plan, run: Run) -> str:
     command += ["--data", plan.data, "--splits", plan.splits, "--fold", run.fold, "--out", run.folder]
     command += ["--cache", cache, "--name", f"{run.network}-fold-{run.fold}", *["--resume"] * resumes]
     run.folder.mkdir(parents=True, exist_ok=True)
-    messages = run.folder / "messages.txt"
-    with messages.open("w", encoding="utf-8") as file:
-        done = subprocess.run(
+    with run.messages.open("wb") as file:
+        return subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
             env=child_environment(max(1, (os.cpu_count() or 1) // plan.config.parallel)),
-            check=False,
         )
-    return "" if done.returncode == 0 else f"exit code {done.returncode}: {_last_line(messages)} (see {messages})"
 
 
 def _last_line(path: Path) -> str:

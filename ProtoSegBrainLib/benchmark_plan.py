@@ -105,6 +105,11 @@ class Run:
         return self.folder / "model.safetensors"
 
     @property
+    def messages(self) -> Path:
+        """What `train` said."""
+        return self.folder / "messages.txt"
+
+    @property
     def is_trained(self) -> bool:
         """Whether `train` has come to its end; it writes the summary after the model."""
         return self.model.is_file() and (self.folder / "summary.json").is_file()

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     if arguments is None:  # this is the program, and its process is ours
         keep_freed_memory()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill tidies up as Ctrl-C does
     arguments = _with_negative_values(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in arguments
     try:

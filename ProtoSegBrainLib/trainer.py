@@ -476,8 +476,7 @@ class Trainer:
 
     def _recorded_config(self) -> dict[str, Any]:
         """The configuration for the card, without the places of this machine."""
-        start = Path(self.config.start_from)
-        started = f"{start.parent.name}/{start.name}" if self.config.start_from else ""
+        started = "/".join(Path(self.config.start_from).parts[-2:])  # "" without one
         recorded: dict[str, Any] = json.loads(json.dumps(asdict(replace(self.config, cache="", start_from=started))))
         return recorded
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +122,32 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(plan: Plan, capsys: pytes
     assert list(failed) == ["tiny, fold 0"]
     assert "exit code 1: protosegbrain: KeyError" in failed["tiny, fold 0"]
     assert [run.network for run in trained(plan)] == ["peer"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for processes")
+def test_a_benchmark_that_is_stopped_leaves_no_training_behind(plan: Plan) -> None:
+    """Killed as a scheduler does it: politely, and the benchmark alone."""
+    slow = [*as_arguments(replace(plan, config=replace(plan.config, minutes=5))), "--stages", "train"]
+    with subprocess.Popen([sys.executable, "-m", "ProtoSegBrainLib", *slow], stdout=subprocess.DEVNULL) as process:
+        logs = [plan.out / name / "fold_0" / "config.yaml" for name in ("tiny", "peer")]
+        wait_until(lambda: process.poll() is not None or all(log.is_file() for log in logs))
+        trainings = children_of(process.pid)
+        assert len(trainings) == 2
+        process.terminate()
+    assert process.returncode == 1
+    assert not any(Path(f"/proc/{pid}").exists() for pid in trainings)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.2)
+    raise TimeoutError("It has not come about in two minutes.")
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_held_out_cases_must_be_there(plan: Plan) -> None:
@@ -236,6 +265,7 @@ def test_only_cases_that_all_have_predicted_count(known: Plan) -> None:
 def test_a_network_that_is_not_trained_is_named(known: Plan) -> None:
     page = write_report(replace(known, networks=("ours", "plain", "absent")), known.out / "B.md")[0].read_text()
     assert "Not trained, and so not in the tables: absent." in page
+    assert page.endswith(" --report B.md\n```\n")
     page = write_report(replace(known, networks=("absent", "plain", "ours")), known.out / "B.md")[0].read_text()
     assert "`plain` is behind the best of the others, `ours`" in page  # the first that there is
 

@@ -48,7 +48,15 @@ def test_a_class_that_hardly_leads_gets_the_common_temperature() -> None:
 
 def test_minimum_et_removes_the_false_and_keeps_the_true() -> None:
     """0.4 ml painted into a case without ET (0 -> 1), 0.9 ml of true ET (0.8 -> 0 if removed)."""
-    assert choose_minimum_et_ml([EnhancingVolume(0.4, 0.0, 1.0), EnhancingVolume(0.9, 0.8, 0.0)]) == 0.5
+    false, true = EnhancingVolume(0.4, 0.0, 1.0), EnhancingVolume(0.9, 0.8, 0.0)
+    assert choose_minimum_et_ml([false, false, true]) == 0.5
+
+
+def test_minimum_et_is_not_chosen_for_one_case() -> None:
+    false, true = EnhancingVolume(0.4, 0.0, 1.0), EnhancingVolume(0.9, 0.8, 0.0)
+    assert choose_minimum_et_ml([false, true]) == 0.0
+    assert choose_minimum_et_ml([false]) == 0.0
+    assert choose_minimum_et_ml([]) == 0.0
 
 
 def test_minimum_et_is_zero_where_nothing_is_gained() -> None:
