@@ -77,7 +77,7 @@ class TrainConfig:
     )
     reseed_at: tuple[float, ...] = field(
         default=(),
-        metadata={"help": "shares of the run at which prototypes that left the data are moved back"},
+        metadata={"help": "shares of the run at which prototypes that left the data are moved back (README: training)"},
     )
     reseed_distance: float = field(
         default=0.1, metadata={"help": "squared distance from which a prototype has left them"}
