@@ -119,6 +119,13 @@ def test_a_run_can_go_on_from_a_model(tmp_path):
     assert trainer.phase == "joint"
     for name, value in load_model(model)[0].state_dict().items():
         assert torch.equal(trainer.network.state_dict()[name], value), name
+    for place, recorded in (
+        (str(model), "first/model.safetensors"),
+        ("model.safetensors", "model.safetensors"),
+        ("", ""),
+    ):
+        trainer.config = replace(CONFIG, start_from=place)
+        assert trainer._recorded_config()["start_from"] == recorded
     with pytest.raises(ValueError, match="start-from"):
         PrototypeTrainer(
             replace(CONFIG, start_from=str(model), model=replace(TINY, aspp_channels=8)), CASES, tmp_path / "third"
