@@ -35,7 +35,12 @@ class AugmentationConfig:
     enhancement_removal: float = field(
         default=0.12, metadata={"help": "probability that enhancement is taken out and ET becomes NCR"}
     )
+    faint_enhancement: float = field(
+        default=0.0, metadata={"help": "probability that enhancement is made fainter and stays ET"}
+    )
     contrast: float = field(default=0.6, metadata={"help": "probability of a new gain and offset per modality"})
+    gain: float = field(default=0.25, metadata={"help": "largest relative change of a modality's gain"})
+    offset: float = field(default=0.15, metadata={"help": "standard deviation of a modality's offset"})
     gamma: float = field(default=0.25, metadata={"help": "probability of a gamma curve, per modality"})
     bias_field: float = field(default=0.2, metadata={"help": "probability of a smooth multiplicative field"})
     noise: float = field(default=0.2, metadata={"help": "probability of Gaussian noise"})
@@ -61,6 +66,8 @@ def augment(
         images, label = images.flip(1), label.flip(0)
     if rng.random() < config.enhancement_removal and bool((label == ET).any()):
         images, label = remove_enhancement(images, label, rng)
+    if rng.random() < config.faint_enhancement:
+        images = weaken_enhancement(images, rng)
     brain = (images != 0).any(dim=0)
     images = torch.stack([_change_modality(image, config, rng) for image in images])
     if rng.random() < config.noise:
@@ -86,6 +93,19 @@ def remove_enhancement(images: Tensor, label: Tensor, rng: np.random.Generator) 
     images = images.clone()
     images[T1C] = torch.lerp(images[T1C], images[T1N], soft)
     return images, torch.where(removed, NCR, label)
+
+
+def weaken_enhancement(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Imitate less contrast agent: T1ce is blended to T1 by a tenth to six tenths, everywhere; labels stay.
+
+    How bright enhancement is depends on dose, delay and scanner; a network that has seen only bright ones takes
+    faint ones for necrosis. Where a modality is missing (all 0) nothing is changed.
+    """
+    if not bool(images[T1C].any()) or not bool(images[T1N].any()):
+        return images
+    images = images.clone()
+    images[T1C] = torch.lerp(images[T1C], images[T1N], rng.uniform(0.1, 0.6))
+    return images
 
 
 def transplant(
@@ -164,7 +184,7 @@ def _change_modality(image: Tensor, config: AugmentationConfig, rng: np.random.G
     if rng.random() < config.gamma:
         image = _gamma(image, rng.uniform(0.7, 1.5))
     if rng.random() < config.contrast:
-        image = image * rng.uniform(0.8, 1.25) + rng.normal(0, 0.15)
+        image = image * rng.uniform(1 / (1 + config.gain), 1 + config.gain) + rng.normal(0, config.offset)
     return image
 
 

@@ -15,12 +15,13 @@ from ProtoSegBrainLib.augmentation import (
     remove_enhancement,
     transplant,
     warp,
+    weaken_enhancement,
 )
 from ProtoSegBrainLib.labels import CLASSES
 
 T1N, T1C = 0, 1
 NCR, ED, ET = 1, 2, 3
-STRENGTHS = ("rotation_degrees", "scaling", "noise_deviation")
+STRENGTHS = ("rotation_degrees", "scaling", "noise_deviation", "gain", "offset")
 SWITCHES = [f.name for f in fields(AugmentationConfig) if f.name not in STRENGTHS]
 OFF = replace(AugmentationConfig(), **dict.fromkeys(SWITCHES, 0.0))
 
@@ -226,6 +227,20 @@ def test_gamma_keeps_the_range_and_the_order() -> None:
     assert not torch.allclose(changed[0], changed[1]), "each modality has its own curve"
 
 
+def test_contrast_draws_each_modality_its_gain_and_offset_as_widely_as_asked_for() -> None:
+    images, label = torch.zeros(4, 4, 4, 4), torch.zeros(4, 4, 4, dtype=torch.long)
+    images[:, 0], images[:, 1:] = 1.0, 2.0
+    config = only(contrast=1.0, gain=0.5, offset=0.3)
+    changed = torch.stack([drawn(config, seed, (images, label))[0] for seed in range(300)]).flatten(0, 1)
+    gains = changed[:, 1, 0, 0] - changed[:, 0, 0, 0]
+    offsets = changed[:, 0, 0, 0] - gains
+    assert 2 / 3 <= gains.min().item() < 0.7
+    assert 1.47 < gains.max().item() <= 1.5
+    assert offsets.std().item() == pytest.approx(0.3, rel=0.1)
+    still = only(contrast=1.0, gain=0.0, offset=0.0)
+    assert torch.allclose(drawn(still, 0, (images, label))[0], images)
+
+
 # -- enhancement removal ---------------------------------------------------------------------------------------------
 
 
@@ -255,6 +270,29 @@ def test_without_enhancement_there_is_nothing_to_remove() -> None:
     changed, changed_label = drawn(only(enhancement_removal=1.0), 0, (images, label))
     assert torch.equal(changed, images)
     assert torch.equal(changed_label, label)
+
+
+def test_weakened_enhancement_lies_between_t1_and_t1ce_and_stays_et() -> None:
+    images, label = a_patch()
+    images[:, label == ET] = torch.tensor([0.0, 2.0, 1.0, 1.0])[:, None]
+    shares = []
+    for seed in range(50):
+        changed = weaken_enhancement(images, np.random.default_rng(seed))
+        shares.append(1 - changed[T1C][label == ET].mean().item() / 2)
+        assert torch.allclose(changed[T1C], torch.lerp(images[T1C], images[T1N], shares[-1]), atol=1e-6)
+        others = [index for index in range(4) if index != T1C]
+        assert torch.equal(changed[others], images[others])
+    assert 0.1 <= min(shares) < 0.15
+    assert 0.55 < max(shares) <= 0.6
+    _, changed_label = drawn(only(faint_enhancement=1.0), 0, (images, label))
+    assert torch.equal(changed_label, label)
+
+
+@pytest.mark.parametrize("missing", [T1N, T1C])
+def test_a_missing_modality_weakens_nothing(missing: int) -> None:
+    images, _ = a_patch()
+    images[missing] = 0
+    assert torch.equal(weaken_enhancement(images, np.random.default_rng(0)), images)
 
 
 # -- warp ------------------------------------------------------------------------------------------------------------
