@@ -66,8 +66,11 @@ class TrainConfig:
     frozen_norm_share: float = field(
         default=0.3, metadata={"help": "last share of the run, in which BatchNorm keeps its running statistics"}
     )
-    start_from: str = field(
-        default="", metadata={"help": "model (.safetensors) to go on from; its prototypes stay, there is no warm-up"}
+    start_from: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "model (.safetensors) to go on from, its prototypes stay, there is no warm-up; of several the mean"
+        },
     )
     finish_share: float = field(default=0.1, metadata={"help": "share of --minutes kept for the projection phase"})
     clip_norm: float = field(default=5.0, metadata={"help": "largest norm of the gradient"})
@@ -107,8 +110,9 @@ class TrainConfig:
             if getattr(self, name) not in values:
                 raise ValueError(f"{name}: expected one of {', '.join(values)}; got {getattr(self, name)!r}.")
         for name in ("steps", "batch_size", "accumulation", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}.")
+            least = 0 if name == "steps" and self.start_from else 1  # a mean of models can be concluded as it is
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}; got {getattr(self, name)}.")
         if self.minutes < 0:
             raise ValueError(f"minutes: expected 0 or more; got {self.minutes}.")
         patch_size, multiple = self.sampling.patch_size, size_multiple_of(self.model)
@@ -127,16 +131,30 @@ OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def first_network(config: TrainConfig) -> SegmentationNet:
-    """A random network, or the one that ``start_from`` names.
+    """A random network, or the one that ``start_from`` names; of several the mean of their weights.
+
+    The mean of networks that went on from one another is often surer of unfamiliar scans than the last of them
+    (Wortsman et al., ICML 2022 and CVPR 2022); that of networks without a common past is of no use.
 
     Raises:
-        ValueError: That one was built otherwise than ``config.model`` says.
+        ValueError: One was built otherwise than ``config.model`` says.
     """
     if not config.start_from:
         return build_network(config.model)
-    network, card = load_model(Path(config.start_from))
-    if _but_for_reach(card.model) != _but_for_reach(config.model):
-        raise ValueError(f"--start-from {config.start_from}: that network is {card.model}, this run's {config.model}.")
+    networks = [_load_alike(place, config.model) for place in config.start_from]
+    states = [network.state_dict() for network in networks]
+    mean = {
+        name: torch.stack([state[name] for state in states]).mean(dim=0) if value.is_floating_point() else value
+        for name, value in states[0].items()
+    }
+    networks[0].load_state_dict(mean)
+    return networks[0]
+
+
+def _load_alike(place: str, model: NetworkConfig) -> SegmentationNet:
+    network, card = load_model(Path(place))
+    if _but_for_reach(card.model) != _but_for_reach(model):
+        raise ValueError(f"--start-from {place}: that network is {card.model}, this run's {model}.")
     return network
 
 
@@ -199,7 +217,7 @@ class Trainer:
         """0 at the start, 1 after the last step."""
         if self.config.minutes:
             return min(1.0, self.elapsed_s / (60 * self.config.minutes * (1 - self.finish_share)))
-        return self.step / self.config.steps
+        return self.step / self.config.steps if self.config.steps else 1.0
 
     @property
     def phase(self) -> str:
@@ -476,7 +494,7 @@ class Trainer:
 
     def _recorded_config(self) -> dict[str, Any]:
         """The configuration for the card, without the places of this machine."""
-        started = "/".join(Path(self.config.start_from).parts[-2:])  # "" without one
+        started = tuple("/".join(Path(place).parts[-2:]) for place in self.config.start_from)
         recorded: dict[str, Any] = json.loads(json.dumps(asdict(replace(self.config, cache="", start_from=started))))
         return recorded
 

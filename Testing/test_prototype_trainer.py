@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,21 +116,41 @@ def test_a_run_can_go_on_from_a_model(tmp_path):
     """Without a warm-up, from its weights and its prototypes."""
     run(CONFIG, tmp_path / "first").finish({"fold": "all"})
     model = tmp_path / "first" / "model.safetensors"
-    trainer = PrototypeTrainer(replace(CONFIG, start_from=str(model)), CASES, tmp_path / "second")
+    trainer = PrototypeTrainer(replace(CONFIG, start_from=(str(model),)), CASES, tmp_path / "second")
     assert trainer.phase == "joint"
     for name, value in load_model(model)[0].state_dict().items():
         assert torch.equal(trainer.network.state_dict()[name], value), name
-    for place, recorded in (
-        (str(model), "first/model.safetensors"),
-        ("model.safetensors", "model.safetensors"),
-        ("", ""),
+    for places, recorded in (
+        ([str(model), "model.safetensors"], ["first/model.safetensors", "model.safetensors"]),
+        ([], []),
     ):
-        trainer.config = replace(CONFIG, start_from=place)
+        trainer.config = replace(CONFIG, start_from=tuple(places))
         assert trainer._recorded_config()["start_from"] == recorded
     with pytest.raises(ValueError, match="start-from"):
         PrototypeTrainer(
-            replace(CONFIG, start_from=str(model), model=replace(TINY, aspp_channels=8)), CASES, tmp_path / "third"
+            replace(CONFIG, start_from=(str(model),), model=replace(TINY, aspp_channels=8)), CASES, tmp_path / "third"
         )
+
+
+def test_a_run_of_no_steps_concludes_the_mean_of_several_models(tmp_path):
+    """Its weights are the mean's but for prototypes and last layer, which are projected and re-fitted."""
+    places = []
+    for name, seed in (("first", 1), ("second", 2)):
+        run(replace(CONFIG, seed=seed), tmp_path / name).finish({"fold": "all"})
+        places.append(str(tmp_path / name / "model.safetensors"))
+    trainer = run(replace(CONFIG, start_from=tuple(places), steps=0), tmp_path / "mean")
+    assert trainer.step == 0
+    first, second = (load_model(Path(place))[0].state_dict() for place in places)
+    for name, value in trainer.network.state_dict().items():
+        if value.is_floating_point():
+            assert torch.allclose(value, (first[name] + second[name]) / 2), name
+    trainer.finish({"fold": "all"})
+    network, card = load_model(tmp_path / "mean" / "model.safetensors")
+    assert all(prototype.case_id in {case.case_id for case in CASES} for prototype in card.prototypes)
+    lengths = network.prototype_layer.prototype_vectors.flatten(1).norm(dim=1)
+    assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-2), "embeddings of patches, not means of them"
+    with pytest.raises(ValueError, match="steps: expected at least 1"):
+        replace(CONFIG, steps=0)
 
 
 def test_a_prototype_that_left_the_data_is_moved_back_in_both_networks(tmp_path):
