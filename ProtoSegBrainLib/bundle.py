@@ -213,9 +213,11 @@ def _rules(calibration: Calibration) -> list[Config]:
     """As ``remove_small_components`` and ``remove_small_enhancement``, where the model was calibrated for them."""
     rules: list[Config] = []
     if calibration.minimum_component_ml > 0:
-        volume = {"min_size": 1000 * calibration.minimum_component_ml, "by_measure": True}
-        whole = {"independent_channels": False, "connectivity": 3}
-        rules.append({"_target_": "RemoveSmallObjectsd", **volume, **whole})
+        size = f"min_size={1000 * calibration.minimum_component_ml:g}, by_measure=True"
+        removed = f"monai.transforms.RemoveSmallObjects({size}, independent_channels=False, connectivity=3)(x)"
+        largest = "monai.transforms.KeepLargestConnectedComponent(independent=False, connectivity=3)(x)"
+        kept = f"$lambda x: next(y for y in ({removed}, {largest}) if y.any() or not x.any())"  # the largest stays
+        rules.append({"_target_": "Lambdad", "func": kept})
     if calibration.minimum_et_ml > 0:
         et, ncr = CLASSES.index("ET"), CLASSES.index("NCR")
         few = f"(x == {et}).sum() * float(x.affine[:3, :3].det().abs()) < {1000 * calibration.minimum_et_ml:g}"
