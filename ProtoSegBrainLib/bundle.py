@@ -202,14 +202,14 @@ def _after(card: ModelCard) -> list[Config]:
         {"_target_": "Invertd", "transform": "@preprocessing", "orig_keys": "image", "nearest_interp": False},
         {"_target_": "AsDiscreted", "argmax": True},
         {"_target_": "MaskIntensityd", "mask_key": "brain"},
-        *_rules(card.calibration),
+        *rules_of(card.calibration),
         recode,
         save,
     ]
     return [{"keys": "pred", **step} for step in steps]
 
 
-def _rules(calibration: Calibration) -> list[Config]:
+def rules_of(calibration: Calibration) -> list[Config]:
     """As ``remove_small_components`` and ``remove_small_enhancement``, where the model was calibrated for them."""
     rules: list[Config] = []
     if calibration.minimum_component_ml > 0:

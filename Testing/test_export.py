@@ -13,9 +13,10 @@ import torch
 from small_model import SMALL, save_small_model
 
 from ProtoSegBrainLib import prediction
-from ProtoSegBrainLib.bundle import write_bundle
+from ProtoSegBrainLib.bundle import rules_of, write_bundle
 from ProtoSegBrainLib.case import read_case
 from ProtoSegBrainLib.cli import main
+from ProtoSegBrainLib.decision import remove_small_components
 from ProtoSegBrainLib.evidence import Calibration
 from ProtoSegBrainLib.export import TOLERANCE, to_onnx, to_torchscript, write_onnx
 from ProtoSegBrainLib.networks import build_network
@@ -157,6 +158,22 @@ def test_monai_runs_a_bundle_and_gets_our_label(config, a_case, tmp_path):
     assert label.dtype == np.uint8
     assert (label != brats_coding(expected.label)).mean() < 1e-4
     assert len(np.unique(label)) > 1
+
+
+@pytest.mark.parametrize(("sizes", "left"), [((3, 20), 20), ((3, 5), 5), ((), 0)])
+def test_a_bundle_drops_small_parts_but_never_the_largest(sizes, left):
+    """As ``remove_small_components``; parts of these lengths, at least 10 mm³ each."""
+    monai = pytest.importorskip("monai")
+    (rule,) = rules_of(Calibration(minimum_component_ml=0.01))
+    label = torch.zeros(1, 32, 8, 8)
+    for row, size in enumerate(sizes):
+        label[0, :size, 4 * row, 0] = 1 + row
+    label = monai.data.MetaTensor(label, affine=torch.eye(4))
+    step = monai.bundle.ConfigParser({"step": {**rule, "keys": "pred"}}).get_parsed_content("step")
+    kept = step({"pred": label})["pred"]
+    assert int((kept > 0).sum()) == left
+    found, _ = remove_small_components(label[0].numpy().astype(np.uint8), np.eye(4), 0.01)
+    np.testing.assert_array_equal(kept[0].numpy(), found)
 
 
 def test_monai_runs_the_bundled_model_on_a_case_that_lies_otherwise(bundled, a_case, tmp_path):
