@@ -216,8 +216,8 @@ def rules_of(calibration: Calibration) -> list[Config]:
         size = f"min_size={1000 * calibration.minimum_component_ml:g}, by_measure=True"
         removed = f"monai.transforms.RemoveSmallObjects({size}, independent_channels=False, connectivity=3)(x)"
         largest = "monai.transforms.KeepLargestConnectedComponent(independent=False, connectivity=3)(x)"
-        kept = f"$lambda x: next(y for y in ({removed}, {largest}) if y.any() or not x.any())"  # the largest stays
-        rules.append({"_target_": "Lambdad", "func": kept})
+        func = f"$lambda x: (lambda kept: kept if kept.any() else {largest})({removed})"
+        rules.append({"_target_": "Lambdad", "func": func})
     if calibration.minimum_et_ml > 0:
         et, ncr = CLASSES.index("ET"), CLASSES.index("NCR")
         few = f"(x == {et}).sum() * float(x.affine[:3, :3].det().abs()) < {1000 * calibration.minimum_et_ml:g}"

@@ -162,7 +162,7 @@ def test_monai_runs_a_bundle_and_gets_our_label(config, a_case, tmp_path):
 
 @pytest.mark.parametrize(("sizes", "left"), [((3, 20), 20), ((3, 5), 5), ((), 0)])
 def test_a_bundle_drops_small_parts_but_never_the_largest(sizes, left):
-    """As ``remove_small_components``; parts of these lengths, at least 10 mm³ each."""
+    """As ``remove_small_components``: of parts of these sizes in mm³, those below 10 go."""
     monai = pytest.importorskip("monai")
     (rule,) = rules_of(Calibration(minimum_component_ml=0.01))
     label = torch.zeros(1, 32, 8, 8)
