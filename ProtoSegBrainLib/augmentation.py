@@ -42,7 +42,10 @@ class AugmentationConfig:
     gain: float = field(default=0.25, metadata={"help": "largest relative change of a modality's gain"})
     offset: float = field(default=0.15, metadata={"help": "standard deviation of a modality's offset"})
     gamma: float = field(default=0.25, metadata={"help": "probability of a gamma curve, per modality"})
-    bias_field: float = field(default=0.2, metadata={"help": "probability of a smooth multiplicative field"})
+    bias_field: float = field(default=0.2, metadata={"help": "probability of a smooth gain, per modality"})
+    bias_field_deviation: float = field(
+        default=0.3, metadata={"help": "largest standard deviation of that gain's logarithm"}
+    )
     noise: float = field(default=0.2, metadata={"help": "probability of Gaussian noise"})
     noise_deviation: float = field(default=0.25, metadata={"help": "largest standard deviation of the noise"})
     blur: float = field(default=0.1, metadata={"help": "probability of a Gaussian blur, per modality"})
@@ -83,7 +86,8 @@ def augment(
 def remove_enhancement(images: Tensor, label: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Take enhancement out, wholly or on one side of a random plane: T1ce is blended to T1 there, ET becomes NCR.
 
-    Low-grade tumours do not enhance and are rare in the data; without this a network paints ET into them.
+    Low-grade tumours do not enhance and are rare in the data; without this a network paints ET into them. Up to a
+    fifth of the enhancement stays visible, since such cores are not exactly as dark in T1ce as in T1.
     """
     removed = label == ET
     if rng.random() < 0.5:
@@ -91,7 +95,7 @@ def remove_enhancement(images: Tensor, label: Tensor, rng: np.random.Generator) 
     soft = _smooth(removed.float(), 1.0)
     soft = torch.maximum((soft / 0.5).clamp(max=1), removed.float())  # wholly inside, fading just outside
     images = images.clone()
-    images[T1C] = torch.lerp(images[T1C], images[T1N], soft)
+    images[T1C] = torch.lerp(images[T1C], images[T1N], soft * rng.uniform(0.8, 1.0))
     return images, torch.where(removed, NCR, label)
 
 
@@ -167,9 +171,17 @@ def white_noise(images: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.randn(images.shape, generator=generator, device=images.device)
 
 
-def under_bias_field(image: Tensor, deviation: float, rng: np.random.Generator) -> Tensor:
-    """(X, Y, Z) times a smooth gain, whose logarithm has this deviation; intensities are shifted to be positive."""
-    coarse = torch.as_tensor(rng.normal(0, deviation, (1, 1, 4, 4, 4)), dtype=torch.float32, device=image.device)
+def under_bias_field(image: Tensor, deviation: float, rng: np.random.Generator, knots: int = 4) -> Tensor:
+    """(X, Y, Z) times a smooth gain; intensities are shifted to be positive.
+
+    Args:
+        image: z-scores.
+        deviation: Standard deviation of the logarithm of the gain at its knots.
+        rng: Draws the gain.
+        knots: So many along each axis, linear between them.
+    """
+    drawn = rng.normal(0, deviation, (1, 1, knots, knots, knots))
+    coarse = torch.as_tensor(drawn, dtype=torch.float32, device=image.device)
     field = F.interpolate(coarse, size=tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
     return (image + SHIFT) * field.exp() - SHIFT
 
@@ -180,7 +192,8 @@ def _change_modality(image: Tensor, config: AugmentationConfig, rng: np.random.G
     if rng.random() < config.blur:
         image = _smooth(image, rng.uniform(0.4, 1.0))
     if rng.random() < config.bias_field:
-        image = under_bias_field(image, 0.15, rng)
+        deviation, knots = rng.uniform(0, config.bias_field_deviation), int(rng.integers(2, 5))
+        image = under_bias_field(image, deviation, rng, knots)  # few knots: a coil's; many: local
     if rng.random() < config.gamma:
         image = _gamma(image, rng.uniform(0.7, 1.5))
     if rng.random() < config.contrast:
@@ -195,8 +208,8 @@ def _gamma(image: Tensor, exponent: float) -> Tensor:
 
 
 def _thick_slices(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Average over slices of 2 to 5 voxels along one axis, then interpolate back."""
-    axis, thickness = int(rng.integers(3)), int(rng.integers(2, 6))
+    """Average over slices of 2 to 7 voxels along one axis, then interpolate back."""
+    axis, thickness = int(rng.integers(3)), int(rng.integers(2, 8))
     x, y, z = (n if a != axis else max(1, n // thickness) for a, n in enumerate(image.shape))
     coarse = F.adaptive_avg_pool3d(image[None, None], (x, y, z))
     return F.interpolate(coarse, size=tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
