@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from benchmarks.four_grids import dice_of_four_grids, region_dice
@@ -15,6 +16,7 @@ from ProtoSegBrainLib.evidence import QUANTILES
 from ProtoSegBrainLib.explain import explain_voxel
 from ProtoSegBrainLib.predict import predict
 from ProtoSegBrainLib.prediction import Prediction
+from ProtoSegBrainLib.preprocess import prepare
 from ProtoSegBrainLib.simulate import simulate_case
 from ProtoSegBrainLib.weights import BUNDLED, load_model
 
@@ -71,6 +73,17 @@ def test_a_decision_is_the_sum_of_what_prototypes_add(its_prediction: Prediction
         parts = [c.contribution for c in explanation.contributions if c.class_name == name]
         assert logit == pytest.approx(explanation.bias[name] + sum(parts), abs=1e-5)
     assert all(c.percentile is not None for c in explanation.contributions)
+
+
+def test_every_logit_of_a_brain_is_bias_and_contributions(a_simulated_case: Case) -> None:
+    network, _ = load_model()
+    window = np.pad(prepare(a_simulated_case).images, [(0, 0)] + [(0, network.size_multiple)] * 3)
+    x, y, z = (n - n % network.size_multiple for n in window.shape[1:])
+    with torch.inference_mode():
+        output = network(torch.from_numpy(window[None, :, :x, :y, :z]))
+        weight, bias = network.last_layer.weight.double(), network.last_layer.bias.double()
+        sums = weight @ output.similarities[0].flatten(1).double() + bias[:, None]
+    assert (sums - output.logits[0].flatten(1)).abs().max() < 1e-5
 
 
 def test_simulated_tumour_is_found(a_simulated_case: Case, its_prediction: Prediction) -> None:

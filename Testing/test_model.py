@@ -145,6 +145,17 @@ def test_upsampled_logits_are_the_classes_of_upsampled_similarities() -> None:
     torch.testing.assert_close(upsample(output.logits, size), classified_late, rtol=0, atol=1e-5)
 
 
+def test_logits_of_a_hundred_are_the_sum_of_contributions_to_a_hundred_thousandth() -> None:
+    layer = make(load_config("default").model).last_layer
+    with torch.no_grad():
+        similarities = 8 * torch.rand(1, layer.weight.shape[1], 20, 20, 20)
+        logits = layer(similarities)[0].flatten(1)
+        sums = layer.weight.double() @ similarities[0].flatten(1).double() + layer.bias.double()[:, None]
+    assert 60 < logits.max() < 128
+    assert logits.dtype == torch.float32
+    assert (logits - sums).abs().max() < 1e-5
+
+
 def test_constrain_leaves_non_negative_weights_to_the_own_class_only() -> None:
     layer = make().last_layer
     with torch.no_grad():
