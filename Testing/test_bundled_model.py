@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from benchmarks.four_grids import dice_of_four_grids, region_dice
+from benchmarks.four_grids import dice_at_best, dice_of_four_grids, region_dice
 from ProtoSegBrainLib.case import Case, read_case
 from ProtoSegBrainLib.evidence import QUANTILES
 from ProtoSegBrainLib.explain import explain_voxel
@@ -100,9 +100,12 @@ def test_the_brain_far_from_the_tumour_stays_free(a_simulated_case: Case, its_pr
 
 def test_four_oblique_grids_give_what_the_aligned_case_gives(real_data, tmp_path) -> None:
     case = read_case(real_data / "original_format" / "BraTS2021_00006", with_label=False)
-    agreement = dice_of_four_grids(case, predict(case), tmp_path)
+    aligned = predict(case)
+    agreement, at_best = dice_of_four_grids(case, aligned, tmp_path), dice_at_best(case, aligned)
     assert agreement["WT"] >= 0.95
     assert agreement["TC"] >= 0.95
+    assert all(agreement[name] <= at_best[name] < 1 for name in agreement)
+    assert agreement["ET"] >= at_best["ET"] - 0.06
 
 
 def test_four_oblique_grids_of_a_simulated_case(a_simulated_case: Case, its_prediction: Prediction, tmp_path) -> None:
