@@ -8,8 +8,10 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import ndimage
 
+from benchmarks.cross_validation import contribution_error
 from benchmarks.four_grids import dice_at_best, dice_of_four_grids, region_dice
 from ProtoSegBrainLib.case import Case, read_case
 from ProtoSegBrainLib.evidence import QUANTILES
@@ -77,13 +79,9 @@ def test_a_decision_is_the_sum_of_what_prototypes_add(its_prediction: Prediction
 
 def test_every_logit_of_a_brain_is_bias_and_contributions(a_simulated_case: Case) -> None:
     network, _ = load_model()
-    window = np.pad(prepare(a_simulated_case).images, [(0, 0)] + [(0, network.size_multiple)] * 3)
-    x, y, z = (n - n % network.size_multiple for n in window.shape[1:])
-    with torch.inference_mode():
-        output = network(torch.from_numpy(window[None, :, :x, :y, :z]))
-        weight, bias = network.last_layer.weight.double(), network.last_layer.bias.double()
-        sums = weight @ output.similarities[0].flatten(1).double() + bias[:, None]
-    assert (sums - output.logits[0].flatten(1)).abs().max() < 1e-5
+    images = torch.from_numpy(prepare(a_simulated_case).images)
+    padding = [p for n in reversed(images.shape[1:]) for p in (0, -n % network.size_multiple)]
+    assert contribution_error(network, F.pad(images, padding)[None]) < 1e-5
 
 
 def test_simulated_tumour_is_found(a_simulated_case: Case, its_prediction: Prediction) -> None:

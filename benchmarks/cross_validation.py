@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ProtoSegBrainLib.calibration import Observation, fit, observe
@@ -112,7 +113,9 @@ def take_apart(network: ProtoSegNet, cases: list[TrainingCase]) -> dict[str, Any
         exchanged.prototype_layer.prototype_vectors.copy_(network.prototype_layer.prototype_vectors.roll(shift, 0))
     return {
         "n": len(cases),
-        "largest_error_of_the_sum_of_contributions": max(contribution_error(network, case) for case in cases[:3]),
+        "largest_error_of_the_sum_of_contributions": max(
+            contribution_error(network, whole_window(case, network.size_multiple)) for case in cases[:3]
+        ),
         "mean_dice": mean_dice(network, cases),
         "mean_dice_similarities_zeroed": mean_dice(silenced, cases),
         "mean_dice_prototypes_exchanged_between_classes": mean_dice(exchanged, cases),
@@ -121,9 +124,9 @@ def take_apart(network: ProtoSegNet, cases: list[TrainingCase]) -> dict[str, Any
 
 
 @torch.inference_mode()
-def contribution_error(network: ProtoSegNet, case: TrainingCase) -> float:
-    """Largest |logit - (bias + sum of weight * similarity)| over the voxels of a brain, summed in float64."""
-    output = network(whole_window(case, network.size_multiple))
+def contribution_error(network: ProtoSegNet, window: Tensor) -> float:
+    """Largest |logit - (bias + sum of weight * similarity)| over a (1, 4, X, Y, Z) window, summed in float64."""
+    output = network(window)
     similarities = output.similarities[0].flatten(1).double()
     weight, bias = network.last_layer.weight.double(), network.last_layer.bias.double()
     sums = weight @ similarities + bias[:, None]
