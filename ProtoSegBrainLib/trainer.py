@@ -233,9 +233,11 @@ class Trainer:
             self.logbook = Logbook(self.out, trackers, resume_step=first_step)
         while self.progress < 1 and (until_step is None or self.step < until_step):
             started = time.monotonic()
-            self._prepare_step()
-            losses = self.train_step()
-            self._validate_when_due()
+            # Patches are all of one size: worth a search for the fastest convolutions, once.
+            with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+                self._prepare_step()
+                losses = self.train_step()
+                self._validate_when_due()
             self.elapsed_s += self._mean_over_processes([time.monotonic() - started])[0]
             if self.step % self.config.log_every == 0:
                 self._log(losses)

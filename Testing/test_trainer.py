@@ -116,6 +116,22 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
         run(CONFIG, tmp_path, cases=[case])
 
 
+def test_steps_search_for_the_fastest_convolutions_and_leave_the_setting_as_it_was(tmp_path, monkeypatch):
+    """The library for them must stay on: on a GPU a step without cuDNN takes several times as long."""
+    seen: list[tuple[bool, bool]] = []
+    step = PrototypeTrainer.train_step
+
+    def watched(trainer: PrototypeTrainer) -> dict[str, float]:
+        seen.append((torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark))
+        return step(trainer)
+
+    monkeypatch.setattr(PrototypeTrainer, "train_step", watched)
+    before = torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark
+    run(replace(CONFIG, steps=2), tmp_path)
+    assert seen == [(True, True)] * 2
+    assert (torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark) == before
+
+
 def test_near_the_end_batch_norm_keeps_its_statistics(tmp_path):
     config = replace(CONFIG, model=replace(TINY, norm="batch"), frozen_norm_share=0.5)
     trainer = run(config, tmp_path, until_step=4)
