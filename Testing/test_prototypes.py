@@ -299,7 +299,7 @@ def test_half_precision_around_the_refit_rounds_the_embeddings_alone():
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             refit_last_layer(net, cases, steps=30)
         layers.append(net.last_layer.weight.detach())
-    torch.testing.assert_close(layers[1], layers[0], atol=5e-3, rtol=0)
+    torch.testing.assert_close(layers[1], layers[0], atol=1e-2, rtol=0)  # below the .0156 between bfloat16s there
     assert not torch.equal(layers[1], layers[1].bfloat16().float())
 
 
