@@ -596,7 +596,7 @@ def mean_dice(network: SegmentationNet, cases: Sequence[TrainingCase]) -> dict[s
 def predict_classes(network: SegmentationNet, case: TrainingCase) -> np.ndarray:
     """(X, Y, Z) uint8 classes of a prepared case: argmax of the upsampled logits, nothing else."""
     device = next(network.parameters()).device  # held-out cases stay in the computer's memory
-    _, logits = run_network(network, case.images.float().to(device), torch.bfloat16)
+    _, logits = run_network(network, case.images.float().to(device), half_precision_of(device))
     whole = upsample(logits[None], [n * network.stride for n in logits.shape[1:]])
     box = tuple(slice(n) for n in case.label.shape)
     return whole.argmax(dim=1)[0][box].to(torch.uint8).cpu().numpy()

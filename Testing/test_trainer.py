@@ -295,6 +295,16 @@ def test_predicted_classes_are_the_argmax_of_the_upsampled_logits(tmp_path):
     assert (predicted == expected.numpy()).mean() > 0.97  # bfloat16 moves a border here and there
 
 
+def test_classes_are_predicted_in_what_the_processor_computes_natively(tmp_path, monkeypatch):
+    """A processor without bfloat16 emulates it, which takes many times as long as float32."""
+    monkeypatch.setattr("ProtoSegBrainLib.trainer.half_precision_of", lambda device: torch.float32)
+    network = PrototypeTrainer(CONFIG, CASES, tmp_path).ema.eval()
+    window = whole_window(CASES[0], 4)
+    x, y, z = CASES[0].label.shape
+    expected = upsample(network(window).logits, window.shape[2:]).argmax(1)[0, :x, :y, :z]
+    np.testing.assert_array_equal(predict_classes(network, CASES[0]), expected.numpy())
+
+
 # -- networks without prototypes ---------------------------------------------------------------------------------------
 
 PLAIN = replace(TINY, prototypes_per_class=(0, 0, 0, 0))
