@@ -297,7 +297,7 @@ def test_predicted_classes_are_the_argmax_of_the_upsampled_logits(tmp_path):
 
 def test_classes_are_predicted_in_what_the_processor_computes_natively(tmp_path, monkeypatch):
     """A processor without bfloat16 emulates it, which takes many times as long as float32."""
-    monkeypatch.setattr("ProtoSegBrainLib.trainer.half_precision_of", lambda device: torch.float32)
+    monkeypatch.setattr("ProtoSegBrainLib.trainer.half_precision_of", lambda _: torch.float32)
     network = PrototypeTrainer(CONFIG, CASES, tmp_path).ema.eval()
     window = whole_window(CASES[0], 4)
     x, y, z = CASES[0].label.shape
