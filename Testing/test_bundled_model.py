@@ -84,6 +84,12 @@ def test_every_logit_of_a_brain_is_bias_and_contributions(a_simulated_case: Case
     assert contribution_error(network, F.pad(images, padding)[None]) < 1e-5
 
 
+def test_a_place_that_is_like_no_prototype_is_background() -> None:
+    """Without similarities the biases decide: no tumour may be left."""
+    network, _ = load_model()
+    assert int(network.last_layer.bias.argmax()) == 0
+
+
 def test_simulated_tumour_is_found(a_simulated_case: Case, its_prediction: Prediction) -> None:
     assert region_dice(its_prediction.label, a_simulated_case.label)["WT"] >= 0.80
 
