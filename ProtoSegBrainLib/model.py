@@ -450,9 +450,13 @@ class LastLayer(nn.Module):
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Put the weights back into the allowed set; called after every optimiser step."""
+        """Put weights and bias back into the allowed set; called after every optimiser step.
+
+        No bias exceeds background's: where nothing is like any prototype, no tumour may be found.
+        """
         if self.class_connected:
             self.weight.clamp_(min=0).mul_(self.prototype_class_identity)
+        self.bias.clamp_(max=self.bias[0].clone())
 
 
 class FeatureNet(SegmentationNet):

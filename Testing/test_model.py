@@ -174,6 +174,15 @@ def test_constrain_leaves_non_negative_weights_to_the_own_class_only() -> None:
     assert torch.equal(free.weight, before)
 
 
+def test_where_nothing_is_similar_background_is_decided() -> None:
+    layer = make().last_layer
+    with torch.no_grad():
+        layer.bias.copy_(torch.tensor([0.5, 0.25, 2.0, -1.0]))
+    layer.constrain()
+    assert layer.bias.tolist() == [0.5, 0.25, 0.5, -1.0]
+    assert int(layer(torch.zeros(1, 6, 1, 1, 1)).argmax(dim=1)) == 0
+
+
 # -- distances and similarities --------------------------------------------------------------------------------------
 
 
