@@ -59,7 +59,7 @@ def test_figures_of_a_run(tmp_path, capsys) -> None:
 
 
 def test_a_log_that_was_kept_is_drawn(tmp_path) -> None:
-    assert run("--run", ROOT / "docs/results/log_fold_0_fourth.jsonl", "--out", tmp_path) == 0
+    assert run("--run", ROOT / "docs/results/log_fold_0.jsonl", "--out", tmp_path) == 0
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
