@@ -1,10 +1,12 @@
 """Loss terms: one function, one equation.
 
-Segmentation terms take logits and truth, (B, K, x, y, z) each: the truth is the share of each class in a voxel of the
-prototype grid (``class_shares``), so a boundary is learned to a fraction of a voxel at an eighth of the cost of full
-resolution. Prototype terms take N sampled, label-pure voxels of that grid: distances or similarities (N, P), labels
-(N,), and ``identity`` (K, P), 1 where prototype p belongs to class k. All return a scalar; an absent class adds
-nothing.
+Segmentation terms take logits and truth, (B, K, X, Y, Z) each, on the grid of the images, to which the network's logits
+are upsampled as in inference: what is trained is what is scored. Prototype terms take N places for label-pure voxels of
+the prototype grid: distances or similarities (N, P), labels (N,), -1 where a place holds no voxel, and ``identity``
+(K, P), 1 where prototype p belongs to class k. All return a scalar; an absent class adds nothing.
+
+Prototype terms ask nothing of the values they compute with: a GPU need not wait, and ``torch.vmap`` takes them for all
+cases of a batch together.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from torch import Tensor
 
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
 
-# Added to both sides of a Dice ratio, in voxels of the grid of the logits (2.4 ml where that is 2 mm): a sliver at the
-# edge of a patch weighs less than a tumour, and false voxels in a case without the region cost until the last is gone.
-SMOOTH_VOXELS = 300.0
+# Added to both sides of a Dice ratio, in voxels of 1 mm (2.4 ml): a sliver at the edge of a patch weighs less than a
+# tumour, and false voxels in a case without the region cost until the last is gone.
+SMOOTH_VOXELS = 2400.0
+# In place of minus infinity, whose softmax over nothing is no number.
+VERY_LOW = -1e4
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class LossConfig:
         default=0.0, metadata={"help": "weight of the Dice loss of WT, TC and ET as three sigmoids (target regions)"}
     )
     smooth_voxels: float = field(
-        default=SMOOTH_VOXELS, metadata={"help": "voxels of the logits' grid added to both sides of a Dice ratio"}
+        default=SMOOTH_VOXELS, metadata={"help": "voxels (1 mm) added to both sides of a Dice ratio"}
     )
     cross_entropy: float = field(default=1.0, metadata={"help": "weight of the cross-entropy"})
     focal: float = field(default=0.0, metadata={"help": "weight of the focal loss"})
@@ -119,12 +123,8 @@ def hard_examples_loss(logits: Tensor, truth: Tensor, share: float = 0.05) -> Te
 
 def cluster_loss(distances: Tensor, label: Tensor, identity: Tensor) -> Tensor:
     """Mean distance of a voxel to the nearest prototype of its own class (ProtoPNet, Chen et al. 2019, Clst)."""
-    own = identity.bool()[label]  # (N, P)
-    has_prototype = own.any(dim=1)
-    if not has_prototype.any():
-        return distances.sum() * 0
-    nearest = distances.masked_fill(~own, torch.inf).amin(dim=1)
-    return nearest[has_prototype].mean()
+    own = _is_own(label, identity)
+    return _mean_where(own.any(dim=1), distances.masked_fill(~own, torch.inf).amin(dim=1))
 
 
 def separation_loss(distances: Tensor, label: Tensor, identity: Tensor, margin: float = 1.5) -> Tensor:
@@ -133,9 +133,8 @@ def separation_loss(distances: Tensor, label: Tensor, identity: Tensor, margin: 
     ProtoPNet's Sep (Chen et al. 2019), made bounded by a hinge: its own form falls for ever. The margin is the default
     network's reach: beyond it a prototype is not similar at all.
     """
-    other = ~identity.bool()[label]
-    nearest = distances.masked_fill(~other, torch.inf).amin(dim=1)
-    return F.relu(margin - nearest[nearest.isfinite()]).mean() if nearest.isfinite().any() else distances.sum() * 0
+    other = ~_is_own(label, identity) & (label >= 0)[:, None]
+    return _mean_where(other.any(dim=1), F.relu(margin - distances.masked_fill(~other, torch.inf).amin(dim=1)))
 
 
 def purity_loss(similarities: Tensor, label: Tensor, identity: Tensor, margin: float = 1.0) -> Tensor:
@@ -144,17 +143,14 @@ def purity_loss(similarities: Tensor, label: Tensor, identity: Tensor, margin: f
     The origin document's purity term with means taken inside each class, so that the many voxels elsewhere do not
     drown the few inside, and a hinge, so that it rests once a prototype is pure.
     """
-    membership = F.one_hot(label, identity.shape[0]).float()  # (N, K)
-    counts = membership.sum(0)
-    present = counts > 0
-    means = (membership.T @ similarities)[present] / counts[present, None]  # (present K, P)
-    own = identity[present].bool()
-    usable = own.any(dim=0)
-    if not usable.any() or present.sum() < 2:
-        return similarities.sum() * 0
-    inside = (means * own).sum(0)
-    outside = means.masked_fill(own, -torch.inf).amax(dim=0)
-    return F.relu(margin - (inside - outside))[usable].mean()
+    membership = _membership(label, len(identity))
+    counts = membership.sum(dim=0)
+    means = (membership.T @ similarities) / counts.clamp(min=1)[:, None]  # (K, P)
+    present, own = (counts > 0)[:, None], identity.bool()
+    inside = (means * identity).sum(dim=0)
+    outside = means.masked_fill(own | ~present, -torch.inf).amax(dim=0)
+    usable = (own & present).any(dim=0) & (~own & present).any(dim=0)
+    return _mean_where(usable, F.relu(margin - (inside - outside)))
 
 
 def diversity_loss(similarities: Tensor, label: Tensor, identity: Tensor) -> Tensor:
@@ -162,18 +158,16 @@ def diversity_loss(similarities: Tensor, label: Tensor, identity: Tensor) -> Ten
 
     ProtoSeg (Sacha et al. 2023): two prototypes of one class should be active in different places.
     """
-    losses = []
-    for index in range(identity.shape[0]):
-        maps = similarities[label == index][:, identity[index].bool()]  # (n, p)
-        if maps.shape[0] < 2 or maps.shape[1] < 2:
-            continue
-        log_maps = maps.log_softmax(dim=0).T  # (p, n)
-        cross = log_maps.exp() @ log_maps.T  # sum_n a log b
-        entropy = cross.diagonal()
-        divergence = entropy[:, None] - cross + (entropy[None, :] - cross.T)
-        upper = torch.triu_indices(len(divergence), len(divergence), offset=1, device=maps.device)
-        losses.append(torch.exp(-0.5 * divergence[upper[0], upper[1]]).mean())
-    return torch.stack(losses).mean() if losses else similarities.sum() * 0
+    own = _is_own(label, identity)  # (N, P)
+    log_maps = similarities.masked_fill(~own, VERY_LOW).log_softmax(dim=0) * own
+    cross = (log_maps.exp() * own).T @ log_maps  # sum_n a log b, of a pair of one class
+    entropy = cross.diagonal()
+    divergence = entropy[:, None] - cross + (entropy[None, :] - cross.T)
+    enough = _membership(label, len(identity)).sum(dim=0) > 1
+    pairs = (identity[:, :, None] * identity[:, None, :]).triu(diagonal=1) * enough[:, None, None]  # (K, P, P)
+    alike = torch.exp(-0.5 * divergence.where(pairs.any(dim=0), 0))
+    counts = pairs.sum(dim=(1, 2))
+    return _mean_where(counts > 0, (pairs * alike).sum(dim=(1, 2)) / counts.clamp(min=1))
 
 
 SEGMENTATION_TERMS: dict[str, Callable[[LossConfig, Tensor, Tensor], Tensor]] = {
@@ -197,7 +191,7 @@ def segmentation_losses(config: LossConfig, logits: Tensor, truth: Tensor) -> di
 def prototype_losses(
     config: LossConfig, distances: Tensor, similarities: Tensor, label: Tensor, identity: Tensor, last_weight: Tensor
 ) -> dict[str, Tensor]:
-    """The weighted prototype terms of the joint phase that are switched on, by name."""
+    """The weighted prototype terms of the joint phase that are switched on, by name, of one case."""
     terms = {
         "purity": lambda: purity_loss(similarities, label, identity),
         "cluster": lambda: cluster_loss(distances, label, identity),
@@ -213,3 +207,18 @@ def _soft_dice(probabilities: Tensor, truth: Tensor, axes: tuple[int, ...], smoo
     """Soft Dice over ``axes``."""
     overlap = (probabilities * truth).sum(axes)
     return (2 * overlap + smooth) / (probabilities.sum(axes) + truth.sum(axes) + smooth)
+
+
+def _is_own(label: Tensor, identity: Tensor) -> Tensor:
+    """(N, P) bool: the prototype is of the voxel's class."""
+    return (_membership(label, len(identity)) @ identity).bool()
+
+
+def _membership(label: Tensor, classes: int) -> Tensor:
+    """(N, K) float32: 1 at the class of each voxel."""
+    return (label[:, None] == torch.arange(classes, device=label.device)).float()
+
+
+def _mean_where(chosen: Tensor, values: Tensor) -> Tensor:
+    """Mean of the chosen values, 0 without any."""
+    return values.where(chosen, 0).sum() / chosen.sum().clamp(min=1)

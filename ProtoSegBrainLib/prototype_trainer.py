@@ -80,22 +80,16 @@ class PrototypeTrainer(Trainer):
         """Per case, then averaged, so that the share of a process does not depend on what the others drew."""
         pure = pure_label(label, self.network.prototype_stride, self._model.prototype_size)
         layer, last = self.network.prototype_layer, self.network.last_layer
-        chosen = [sample_pure_voxels(case, self.config.prototype_voxels, self._generator()) for case in pure]
+        flat, classes = sample_pure_voxels(pure, self.config.prototype_voxels, self._generator())
         # All cases at one go, and the distances alone: each gathering costs a pass backwards over the whole map.
-        together = torch.cat([flat + index * pure[0].numel() for index, flat in enumerate(chosen)])
-        distances = gather_voxels(output.distances, together).split([len(flat) for flat in chosen])
-        sums: dict[str, Tensor] = {}
-        for case, flat, of_case in zip(pure, chosen, distances, strict=True):
-            terms = prototype_losses(
-                self.config.loss,
-                of_case,
-                layer.similarities(of_case),
-                case.flatten()[flat],
-                last.prototype_class_identity,
-                last.weight,
-            )
-            sums = {name: sums.get(name, 0) + term / len(label) for name, term in terms.items()}
-        return sums
+        together = flat + pure[0].numel() * torch.arange(len(pure), device=flat.device)[:, None]
+        distances = gather_voxels(output.distances, together.flatten()).unflatten(0, flat.shape)
+
+        def of_case(distances: Tensor, classes: Tensor) -> dict[str, Tensor]:
+            similarities, identity = layer.similarities(distances), last.prototype_class_identity
+            return prototype_losses(self.config.loss, distances, similarities, classes, identity, last.weight)
+
+        return {name: terms.mean() for name, terms in torch.vmap(of_case)(distances, classes).items()}
 
     def _generator(self) -> torch.Generator:
         """Draws the same for every case of a step, so that it does not matter which process has it."""

@@ -17,7 +17,7 @@ from ProtoSegBrainLib.dataset import Batch, TrainingCase, brain_label, padded_la
 from ProtoSegBrainLib.evidence import Prototype
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.losses import SMOOTH_VOXELS, class_shares, cross_entropy_loss, region_dice_loss
-from ProtoSegBrainLib.model import LastLayer, ProtoSegNet
+from ProtoSegBrainLib.model import LastLayer, ProtoSegNet, upsample
 
 Progress = Callable[[float, str], None]
 
@@ -45,16 +45,23 @@ def pure_label(label: Tensor, stride: int, patch: int = 1) -> Tensor:
     return F.pad(pure, [patch // 2] * 6, value=-1)
 
 
-def sample_pure_voxels(pure: Tensor, per_class: int, generator: torch.Generator | None = None) -> Tensor:
-    """Flat indices (n,) of up to ``per_class`` voxels of each class present in ``pure`` (-1 is no class)."""
-    flat = pure.flatten()
-    chosen = []
-    for index in range(len(CLASSES)):
-        voxels = (flat == index).nonzero()[:, 0]
-        if len(voxels):
-            picks = torch.randint(len(voxels), (min(per_class, len(voxels)),), generator=generator)
-            chosen.append(voxels[picks.to(voxels.device)])
-    return torch.cat(chosen) if chosen else flat.new_zeros(0)
+def sample_pure_voxels(pure: Tensor, per_class: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """Up to ``per_class`` different voxels of each class, drawn at random; all cases draw alike.
+
+    Args:
+        pure: (B, x, y, z) classes, -1 is no class.
+        per_class: Voxels of each class.
+        generator: Of the CPU, whatever the device.
+
+    Returns:
+        Flat indices (B, N) over a case's voxels, and their classes (B, N), -1 in places for which there was no voxel.
+        N is ``per_class`` for each of the classes, or as many as the case has voxels.
+    """
+    flat = pure.flatten(1)[:, None]  # (B, 1, n)
+    classes = torch.arange(len(CLASSES), device=pure.device)[:, None]
+    lots = torch.rand(flat.shape[2], generator=generator).to(pure.device)
+    drawn = lots.where(flat == classes, -1.0).topk(min(per_class, flat.shape[2]), dim=2)  # (B, K, per_class)
+    return drawn.indices.flatten(1), classes.where(drawn.values >= 0, -1).flatten(1)
 
 
 def gather_voxels(maps: Tensor, flat: Tensor) -> Tensor:
@@ -129,9 +136,7 @@ def pure_embeddings(network: ProtoSegNet, batches: Iterator[Batch], seed: int) -
     for images, label in batches:
         embedding = F.normalize(network.embed(images), dim=1)
         pure = pure_label(brain_label(images, label), network.prototype_stride, network.config.prototype_size)
-        for case_embedding, case_pure in zip(embedding, pure, strict=True):
-            flat = sample_pure_voxels(case_pure, 200, generator)
-            classes = case_pure.flatten()[flat]
+        for case_embedding, flat, classes in zip(embedding, *sample_pure_voxels(pure, 200, generator), strict=True):
             vectors = gather_voxels(case_embedding[None], flat)
             for index in range(len(CLASSES)):
                 found[index].append(vectors[classes == index].cpu())
@@ -267,7 +272,7 @@ def refit_last_layer(
     """
     with torch.no_grad():
         network.eval()
-        stored = [_similarities_and_truth(network, case) for case in cases]
+        stored = [_similarities_and_label(network, case) for case in cases]
     optimiser = torch.optim.Adam(network.last_layer.requires_grad_().parameters(), learning_rate)
     losses = []
     for step in range(steps):
@@ -279,11 +284,12 @@ def refit_last_layer(
 
 
 def _refit_step(
-    layer: LastLayer, optimiser: torch.optim.Optimizer, similarities: Tensor, truth: Tensor, smooth_voxels: float
+    layer: LastLayer, optimiser: torch.optim.Optimizer, similarities: Tensor, label: Tensor, smooth_voxels: float
 ) -> float:
     """In float32 throughout; returns the loss."""
+    truth = class_shares(label, 1)
     with torch.autocast(similarities.device.type, enabled=False):
-        logits = layer(similarities.float())
+        logits = upsample(layer(similarities.float()), label.shape[1:])
         loss = cross_entropy_loss(logits, truth) + region_dice_loss(logits, truth, smooth_voxels)
     optimiser.zero_grad()
     loss.backward()
@@ -292,8 +298,7 @@ def _refit_step(
     return float(loss.detach())
 
 
-def _similarities_and_truth(network: ProtoSegNet, case: TrainingCase) -> tuple[Tensor, Tensor]:
-    """Similarities (1, P, x, y, z) float16 and class shares (1, K, x, y, z) of a whole case."""
+def _similarities_and_label(network: ProtoSegNet, case: TrainingCase) -> tuple[Tensor, Tensor]:
+    """Similarities (1, P, x, y, z) float16 and classes (1, X, Y, Z) int8 of a whole case."""
     window = whole_window(case, network.size_multiple)
-    label = padded_label(case, window)
-    return network(window).similarities.half(), class_shares(label, network.prototype_stride)
+    return network(window).similarities.half(), padded_label(case, window).to(torch.int8)

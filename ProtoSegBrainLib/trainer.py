@@ -264,9 +264,10 @@ class Trainer:
             quiet = nullcontext() if last or self.processes == 1 else self.forward.no_sync()  # type: ignore[operator]
             with quiet:
                 terms = self._losses(self.sampler.batch(self._patch_numbers(part)))
-                self.scaler.scale(torch.stack(list(terms.values())).sum() / config.accumulation).backward()
-            for name, term in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(term.detach()) / config.accumulation
+                values = torch.stack(list(terms.values()))
+                self.scaler.scale(values.sum() / config.accumulation).backward()
+            for name, value in zip(terms, values.tolist(), strict=True):  # one wait for the GPU, not one a term
+                sums[name] = sums.get(name, 0.0) + value / config.accumulation
         self.scaler.unscale_(self.optimiser)
         self.gradient_norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm))
         self.scaler.step(self.optimiser)
@@ -307,19 +308,24 @@ class Trainer:
         return self._segmentation_losses(output, truth)
 
     def _answer(self, batch: Batch) -> tuple[NetworkOutput, Tensor]:
-        """What the network says of a batch, and the shares of the classes on its grid."""
+        """What the network says of a batch, and the truth on the grid of the images."""
         images = batch.images.contiguous(memory_format=torch.channels_last_3d)
         with self._half_precision():
             output: NetworkOutput = self.forward(images)
-        return output, self.network.teachable(class_shares(batch.label, self.network.stride))
+        return output, self.network.teachable(class_shares(batch.label, 1))
 
     def _segmentation_losses(self, output: NetworkOutput, truth: Tensor) -> dict[str, Tensor]:
-        """With deep supervision the weighted mean over the levels, so that the sum stays what it is without."""
+        """With deep supervision the weighted mean over the levels, so that the sum stays what it is without.
+
+        Logits are upsampled first. Taught the shares of the classes in the voxels of its own grid, a network names each
+        after its largest share and loses what is thinner: the rims of ET.
+        """
         levels = (output.logits, *output.deep)
         weights = (1.0, *self.config.loss.deep_supervision)[: len(levels)]
         sums: dict[str, Tensor] = {}
         for weight, logits in zip(weights, levels, strict=True):
-            for name, term in segmentation_losses(self.config.loss, logits, truth).items():
+            fine = upsample(logits, truth.shape[2:])
+            for name, term in segmentation_losses(self.config.loss, fine, truth).items():
                 sums[name] = sums.get(name, 0) + term * (weight / sum(weights))
         return sums
 
@@ -359,8 +365,8 @@ class Trainer:
         for batch in self._plain_batches(cases, self.config.validation_patches, self.config.seed + 2):
             batch = Batch(*(part.to(self.device) for part in batch))  # held-out cases stay in the computer's memory
             with self._half_precision():
-                logits = network(batch.images).logits
-            truth = network.teachable(class_shares(batch.label, network.stride))
+                logits = upsample(network(batch.images).logits, batch.label.shape[1:])
+            truth = network.teachable(class_shares(batch.label, 1))
             losses.append(float(sum(segmentation_losses(self.config.loss, logits, truth).values())))
             predicted.append(logits.argmax(dim=1).cpu().numpy())
             true.append(truth.argmax(dim=1).cpu().numpy())

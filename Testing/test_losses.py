@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ProtoSegBrainLib import losses
 from ProtoSegBrainLib.losses import (
@@ -259,6 +260,42 @@ def test_without_background_prototypes_background_only_separates() -> None:
     # NCR's prototype: 0.75 inside, 0.25 in background.
     assert purity_loss(distances, label, NO_BACKGROUND).item() == pytest.approx(0.5)
     assert diversity_loss(distances, label, NO_BACKGROUND).item() == 0
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_places_without_a_voxel_change_nothing(name: str) -> None:
+    maps, label = torch.rand(6, 5) * 4, torch.tensor([0, 0, 1, 1, 3, 3])
+    more = torch.cat([maps, torch.rand(3, 5) * 4]), torch.cat([label, torch.full((3,), -1)])
+    assert TERMS[name](*more, IDENTITY).item() == pytest.approx(TERMS[name](maps, label, IDENTITY).item())
+    nothing = TERMS[name](maps, torch.full((6,), -1), IDENTITY)
+    assert nothing.item() == 0
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations for which a GPU's results must be known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if any(word in str(func) for word in ("nonzero", "_local_scalar_dense", "masked_select", "index.Tensor")):
+            self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_cases_are_computed_together_and_without_waiting(name: str) -> None:
+    maps = (torch.rand(3, 8, 5) * 4).requires_grad_()
+    label = torch.randint(-1, 4, (3, 8))
+    one_by_one = torch.stack([TERMS[name](*case, IDENTITY) for case in zip(maps, label, strict=True)]).mean()
+    (expected,) = torch.autograd.grad(one_by_one, maps)
+    with Waits() as waits:
+        together = torch.vmap(lambda m, c: TERMS[name](m, c, IDENTITY))(maps, label).mean()
+        (gradient,) = torch.autograd.grad(together, maps)
+    assert waits.names == []
+    assert together.item() == pytest.approx(one_by_one.item(), abs=1e-6)
+    torch.testing.assert_close(gradient, expected)
 
 
 # -- sums by config --------------------------------------------------------------------------------------------------

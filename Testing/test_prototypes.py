@@ -76,11 +76,21 @@ def test_a_pure_patch_has_one_class_in_all_its_voxels_and_lies_in_the_window():
 
 
 def test_sampled_voxels_are_of_every_class_and_no_more_than_asked():
-    pure = torch.tensor([0] * 50 + [1] * 3 + [-1] * 20 + [3] * 10).reshape(83, 1, 1)
-    flat = sample_pure_voxels(pure, 5, torch.Generator().manual_seed(0))
-    classes = pure.flatten()[flat]
-    assert [(classes == index).sum().item() for index in (-1, 0, 1, 2, 3)] == [0, 5, 3, 0, 5]
-    assert sample_pure_voxels(torch.full((2, 2, 2), -1), 5).shape == (0,)
+    pure = torch.tensor([0] * 50 + [1] * 3 + [-1] * 20 + [3] * 10).reshape(1, 83, 1, 1)
+    flat, classes = (drawn[0] for drawn in sample_pure_voxels(pure, 5, torch.Generator().manual_seed(0)))
+    assert [(classes == index).sum().item() for index in (-1, 0, 1, 2, 3)] == [7, 5, 3, 0, 5]
+    there = classes >= 0
+    assert torch.equal(pure.flatten()[flat[there]], classes[there])
+    assert len(set(flat[there].tolist())) == 13, "none twice"
+    assert (sample_pure_voxels(torch.full((1, 2, 2, 2), -1), 5)[1] == -1).all()
+
+
+def test_a_case_draws_the_same_voxels_in_any_company():
+    pure = torch.randint(-1, 4, (3, 4, 5, 6), generator=torch.Generator().manual_seed(1))
+    together = sample_pure_voxels(pure, 7, torch.Generator().manual_seed(2))
+    alone = sample_pure_voxels(pure[1:2], 7, torch.Generator().manual_seed(2))
+    assert torch.equal(together[0][1], alone[0][0])
+    assert torch.equal(together[1][1], alone[1][0])
 
 
 def test_gathered_vectors_are_those_of_the_voxels():

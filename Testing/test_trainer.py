@@ -22,6 +22,7 @@ from ProtoSegBrainLib.configuration import load_config
 from ProtoSegBrainLib.dataset import SamplingConfig, whole_window
 from ProtoSegBrainLib.logbook import read_log
 from ProtoSegBrainLib.losses import LossConfig, class_shares, cross_entropy_loss
+from ProtoSegBrainLib.metrics import dice
 from ProtoSegBrainLib.model import NetworkOutput, upsample
 from ProtoSegBrainLib.peers import PeerConfig
 from ProtoSegBrainLib.prototype_trainer import PrototypeTrainer
@@ -379,16 +380,42 @@ def test_loss_and_dice_are_logged_now_and_then_and_change_nothing(tmp_path):
 DICES = ("dice_WT", "dice_TC", "dice_ET")
 
 
+def thin_rim() -> torch.Tensor:
+    """(1, 16, 16, 16): a core of NCR in a rim of ET that is one voxel thick."""
+    distance = torch.cdist(torch.cartesian_prod(*[torch.arange(16.0)] * 3), torch.tensor([[7.5, 7.5, 7.5]]))
+    distance = distance.reshape(1, 16, 16, 16)
+    return (distance < 5).long() + 2 * ((distance > 4) & (distance < 5))
+
+
+def test_a_rim_thinner_than_a_voxel_of_the_prototypes_can_be_learned(tmp_path):
+    trainer, label = Trainer(replace(CONFIG, model=PLAIN), CASES, tmp_path), thin_rim()
+    shares, truth = class_shares(label, 2), class_shares(label, 1)
+    logits = shares.clamp(min=0.02).log().requires_grad_()
+    assert dice_of_rim(logits, label) < 0.7, "the best that the shares of the classes can teach"
+    optimiser = torch.optim.Adam([logits], 0.3)
+    for _ in range(40):
+        optimiser.zero_grad()
+        output = NetworkOutput(logits, logits[:, :0], logits[:, :0])
+        sum(trainer._segmentation_losses(output, truth).values()).backward()
+        optimiser.step()
+    assert dice_of_rim(logits, label) > 0.9
+
+
+def dice_of_rim(logits: torch.Tensor, label: torch.Tensor) -> float:
+    found = upsample(logits, label.shape[1:]).argmax(dim=1)
+    return dice((found == 3).numpy(), (label == 3).numpy())
+
+
 def test_validation_takes_all_patches_together(tmp_path):
     trainer = Trainer(replace(CONFIG, model=PLAIN, validation_patches=3), CASES, tmp_path)
     with torch.no_grad():
         trainer.ema.head.weight.zero_()
         trainer.ema.head.bias.copy_(torch.tensor([0.0, 0, 0, 5]))  # ET everywhere
     patches = list(trainer._plain_batches(CASES, 3, CONFIG.seed + 2))
-    shares = torch.cat([class_shares(patch.label, 2) for patch in patches]).argmax(dim=1)
+    label = torch.cat([patch.label for patch in patches])
     for name, classes in {"WT": (1, 2, 3), "ET": (3,)}.items():
-        true = sum(int((shares == k).sum()) for k in classes)
-        expected = 2 * true / (true + shares.numel())
+        true = sum(int((label == k).sum()) for k in classes)
+        expected = 2 * true / (true + label.numel())
         assert trainer.validate(CASES)[f"dice_{name}"] == pytest.approx(expected)
 
 
