@@ -139,11 +139,11 @@ def test_a_benchmark_that_is_stopped_leaves_no_training_behind(plan: Plan) -> No
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(600):
+    for _ in range(1500):  # two trainings start, in a fresh environment on a cold disk
         if condition():
             return
         time.sleep(0.2)
-    raise TimeoutError("It has not come about in two minutes.")
+    raise TimeoutError("It has not come about in five minutes.")
 
 
 def children_of(pid: int) -> list[int]:
