@@ -55,8 +55,9 @@ class LossConfig:
 
 def class_shares(label: Tensor, stride: int) -> Tensor:
     """(B, X, Y, Z) classes -> (B, K, x, y, z) float32, the share of each class in a block of ``stride`` cubed."""
-    shares = [F.avg_pool3d((label == index).float(), stride) for index in range(1, len(CLASSES))]
-    tumour = torch.stack(shares, dim=1)
+    tumour = torch.stack([(label == index).float() for index in range(1, len(CLASSES))], dim=1)
+    if stride > 1:
+        tumour = F.avg_pool3d(tumour, stride)
     return torch.cat([1 - tumour.sum(dim=1, keepdim=True), tumour], dim=1)
 
 
