@@ -39,6 +39,7 @@ from ProtoSegBrainLib.logbook import Logbook, open_trackers
 from ProtoSegBrainLib.losses import LossConfig, class_shares, segmentation_losses
 from ProtoSegBrainLib.metrics import dice
 from ProtoSegBrainLib.model import ModelConfig, NetworkOutput, SegmentationNet, upsample
+from ProtoSegBrainLib.muon import Muon
 from ProtoSegBrainLib.networks import NetworkConfig, build_network, size_multiple_of
 from ProtoSegBrainLib.weights import ModelCard, load_model, round_as_stored, save_model
 
@@ -57,7 +58,7 @@ class TrainConfig:
     minutes: float = field(default=0.0, metadata={"help": "fit the whole run into this time; 0: count steps"})
     batch_size: int = field(default=2, metadata={"help": "patches per step and process"})
     accumulation: int = field(default=1, metadata={"help": "batches per optimiser step"})
-    optimiser: str = field(default="adamw", metadata={"help": "adam, adamw or sgd"})
+    optimiser: str = field(default="muon", metadata={"help": "adam, adamw, muon or sgd"})
     learning_rate: float = field(default=2e-3, metadata={"help": "highest learning rate"})
     weight_decay: float = field(default=1e-2, metadata={"help": "weight decay"})
     schedule: str = field(default="cosine", metadata={"help": "cosine or plateau"})
@@ -124,6 +125,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
     "adamw": partial(torch.optim.AdamW, fused=True),
+    "muon": Muon,
     "sgd": lambda parameters, lr, weight_decay: torch.optim.SGD(
         parameters, lr, momentum=0.99, nesterov=True, weight_decay=weight_decay
     ),

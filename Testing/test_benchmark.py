@@ -93,7 +93,7 @@ def test_all_networks_train_alike_but_for_what_is_their_own(plan: Plan) -> None:
         assert config.augmentation == default.augmentation
         assert (config.minutes, config.batch_size, config.accumulation, config.seed) == (0.02, 2, 1, 0)
         assert not config.portraits  # minutes, and no score needs them
-    assert (ours.optimiser, peer.optimiser) == ("adamw", "adam")
+    assert (ours.optimiser, peer.optimiser) == ("muon", "adam")
     assert ours.learning_rate == 0.01
 
 

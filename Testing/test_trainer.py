@@ -76,6 +76,7 @@ def test_a_preset_trains_and_its_loss_falls(tmp_path, preset, patch_size):
     [
         {"optimiser": "adam"},
         {"optimiser": "adamw"},
+        {"optimiser": "muon"},
         {"optimiser": "sgd", "learning_rate": 2e-3},
         {"schedule": "plateau"},
         {"precision": "bfloat16"},
@@ -185,6 +186,7 @@ def test_minutes_are_kept_and_the_schedule_is_scaled_to_them(tmp_path):
         {"warm_up_share": 0.2, "reseed_at": (0.4, 0.75), "reseed_distance": 0.001},  # stopped between two
         {"schedule": "plateau", "optimiser": "adam"},
         {"optimiser": "sgd", "accumulation": 2},
+        {"optimiser": "muon"},
         {"model": replace(TINY, norm="batch"), "precision": "bfloat16"},
     ],
     ids=str,
