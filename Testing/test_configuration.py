@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import pytest
@@ -14,7 +14,7 @@ from ProtoSegBrainLib.model import ModelConfig
 from ProtoSegBrainLib.networks import build_network
 from ProtoSegBrainLib.trainer import TrainConfig
 
-NETWORKS = ("default", "neuroseg", "no_prototypes", "resunet", "seed", "segresnet", "unet")
+NETWORKS = ("default", "neuroseg", "no_prototypes", "resunet", "seed", "segresnet", "thorough", "unet")
 PEERS = ("neuroseg", "resunet", "segresnet", "unet")
 
 
@@ -64,6 +64,17 @@ def test_the_default_is_the_default():
 def test_without_prototypes_nothing_else_differs():
     config = load_config("no_prototypes")
     assert config == replace(TrainConfig(), model=replace(ModelConfig(), prototypes_per_class=(0, 0, 0, 0)))
+
+
+def test_thorough_is_the_default_network_with_larger_patches_and_stronger_changes_to_them():
+    config, default = load_config("thorough"), TrainConfig()
+    assert (config.model, config.loss) == (default.model, default.loss)
+    assert config.sampling.patch_size > default.sampling.patch_size
+    assert all(
+        getattr(config.augmentation, f.name) >= getattr(default.augmentation, f.name)
+        for f in fields(default.augmentation)
+    )
+    assert config.augmentation != default.augmentation
 
 
 def test_the_seed_has_one_prototype_per_tumour_class_at_an_eighth():
