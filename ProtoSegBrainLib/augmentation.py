@@ -42,6 +42,10 @@ class AugmentationConfig:
     gain: float = field(default=0.25, metadata={"help": "largest relative change of a modality's gain"})
     offset: float = field(default=0.15, metadata={"help": "standard deviation of a modality's offset"})
     gamma: float = field(default=0.25, metadata={"help": "probability of a gamma curve, per modality"})
+    tone_curve: float = field(default=0.0, metadata={"help": "probability of a random rising curve, per modality"})
+    tone_curve_deviation: float = field(
+        default=0.5, metadata={"help": "largest standard deviation of the logarithm of that curve's slopes"}
+    )
     bias_field: float = field(default=0.2, metadata={"help": "probability of a smooth gain, per modality"})
     bias_field_deviation: float = field(
         default=0.3, metadata={"help": "largest standard deviation of that gain's logarithm"}
@@ -51,6 +55,7 @@ class AugmentationConfig:
     blur: float = field(default=0.1, metadata={"help": "probability of a Gaussian blur, per modality"})
     thick_slices: float = field(default=0.08, metadata={"help": "probability of thick slices, per modality"})
     shift: float = field(default=0.05, metadata={"help": "probability that one modality is shifted by a voxel or two"})
+    truncation: float = field(default=0.0, metadata={"help": "probability that one modality ends inside the brain"})
     dropout: float = field(default=0.08, metadata={"help": "probability that one modality is missing"})
 
 
@@ -78,6 +83,8 @@ def augment(
     if rng.random() < config.shift:
         images = _shift_modality(images, rng)
     images = images * brain
+    if config.truncation and rng.random() < config.truncation:
+        images = truncate(images, rng)
     if rng.random() < config.dropout:
         images[rng.integers(len(images))] = 0
     return images, label
@@ -186,6 +193,46 @@ def under_bias_field(image: Tensor, deviation: float, rng: np.random.Generator, 
     return (image + SHIFT) * field.exp() - SHIFT
 
 
+def under_tone_curve(image: Tensor, deviation: float, rng: np.random.Generator, knots: int = 7) -> Tensor:
+    """(X, Y, Z) with its intensities sent through a random rising curve; mean and deviation of the brain stay.
+
+    Sequences of one name weigh tissues differently: in one FLAIR oedema hardly stands out from grey matter, in one T2
+    fluid outshines everything. What is brighter stays brighter, by how much does not. Mean and deviation are kept
+    because a scan is z-scored after its scanner has drawn the curve.
+
+    Args:
+        image: z-scores, 0 outside the brain.
+        deviation: Of the logarithm of the slopes between the knots, which lie evenly between darkest and brightest.
+        rng: Draws the slopes.
+        knots: So many, linear between them.
+    """
+    brain = image != 0
+    values = image[brain]
+    if len(values) < 2 or bool(values.min() == values.max()):
+        return image
+    low, high = values.min(), values.max()
+    rises = np.exp(rng.normal(0, deviation, knots - 1))
+    curve = torch.as_tensor(np.concatenate([[0.0], np.cumsum(rises)]), dtype=image.dtype, device=image.device)
+    place = (values - low) / (high - low) * (knots - 1)
+    below = place.long().clamp(max=knots - 2)
+    changed = torch.lerp(curve[below], curve[below + 1], place - below)
+    scale = values.std() / changed.std().clamp(min=1e-6)
+    result = image.clone()
+    result[brain] = (changed - changed.mean()) * scale + values.mean()
+    return result
+
+
+def truncate(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """One modality ends at a plane across a random axis: its field of view did not take in the whole brain."""
+    index, axis, kept = int(rng.integers(len(images))), int(rng.integers(3)), rng.uniform(0.3, 0.95)
+    border = round(images.shape[1 + axis] * kept)
+    gone: list[int | slice] = [index, slice(None), slice(None), slice(None)]
+    gone[1 + axis] = slice(border, None) if rng.random() < 0.5 else slice(None, -border)
+    images = images.clone()
+    images[tuple(gone)] = 0
+    return images
+
+
 def _change_modality(image: Tensor, config: AugmentationConfig, rng: np.random.Generator) -> Tensor:
     if rng.random() < config.thick_slices:
         image = _thick_slices(image, rng)
@@ -196,6 +243,8 @@ def _change_modality(image: Tensor, config: AugmentationConfig, rng: np.random.G
         image = under_bias_field(image, deviation, rng, knots)  # few knots: a coil's; many: local
     if rng.random() < config.gamma:
         image = _gamma(image, rng.uniform(0.7, 1.5))
+    if config.tone_curve and rng.random() < config.tone_curve:
+        image = under_tone_curve(image, rng.uniform(0, config.tone_curve_deviation), rng)
     if rng.random() < config.contrast:
         image = image * rng.uniform(1 / (1 + config.gain), 1 + config.gain) + rng.normal(0, config.offset)
     return image

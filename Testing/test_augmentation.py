@@ -14,6 +14,8 @@ from ProtoSegBrainLib.augmentation import (
     random_affine,
     remove_enhancement,
     transplant,
+    truncate,
+    under_tone_curve,
     warp,
     weaken_enhancement,
 )
@@ -21,7 +23,15 @@ from ProtoSegBrainLib.labels import CLASSES
 
 T1N, T1C = 0, 1
 NCR, ED, ET = 1, 2, 3
-STRENGTHS = ("rotation_degrees", "scaling", "noise_deviation", "gain", "offset", "bias_field_deviation")
+STRENGTHS = (
+    "rotation_degrees",
+    "scaling",
+    "noise_deviation",
+    "gain",
+    "offset",
+    "bias_field_deviation",
+    "tone_curve_deviation",
+)
 SWITCHES = [f.name for f in fields(AugmentationConfig) if f.name not in STRENGTHS]
 OFF = replace(AugmentationConfig(), **dict.fromkeys(SWITCHES, 0.0))
 
@@ -239,6 +249,49 @@ def test_gamma_keeps_the_range_and_the_order() -> None:
         assert image.max().item() == pytest.approx(3)
         assert (image.flatten().diff() > 0).all()
     assert not torch.allclose(changed[0], changed[1]), "each modality has its own curve"
+
+
+def test_a_tone_curve_keeps_order_mean_and_deviation_of_the_brain() -> None:
+    image = torch.zeros(10, 8, 8)
+    image[1:9] = torch.linspace(-2, 3, 512).reshape(8, 8, 8)
+    brain, slopes = image[1:9].flatten(), []
+    for seed in range(20):
+        changed = under_tone_curve(image, 0.8, np.random.default_rng(seed))
+        assert (changed[[0, 9]] == 0).all(), "outside stays 0"
+        values = changed[1:9].flatten()
+        assert (values.diff() > 0).all()
+        assert values.mean().item() == pytest.approx(brain.mean().item(), abs=1e-5)
+        assert values.std().item() == pytest.approx(brain.std().item(), rel=1e-4)
+        slopes.append(values.diff() / brain.diff())
+    drawn_slopes = torch.stack(slopes)[:, 40::85]  # one place between each two of the seven knots
+    relative = (drawn_slopes / drawn_slopes.mean(dim=1, keepdim=True)).log()
+    assert 0.5 < relative.std().item() < 0.9
+    still = under_tone_curve(image, 0.0, np.random.default_rng(0))
+    assert torch.allclose(still, image, atol=1e-5)
+
+
+@pytest.mark.parametrize("fill", [0.0, 2.0])
+def test_what_has_no_tones_has_no_curve(fill: float) -> None:
+    image = torch.full((4, 4, 4), fill)
+    assert torch.equal(under_tone_curve(image, 0.5, np.random.default_rng(0)), image)
+
+
+def test_truncation_takes_the_end_of_exactly_one_modality_and_each_in_its_turn() -> None:
+    images = torch.ones(4, 20, 20, 20)
+    cuts = []
+    for seed in range(60):
+        changed = truncate(images, np.random.default_rng(seed))
+        (index,) = (k for k in range(4) if not torch.equal(changed[k], images[k]))
+        profiles = [changed[index].amax(tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+        (axis,) = (a for a in range(3) if not profiles[a].all())
+        steps = profiles[axis].diff()
+        assert steps.abs().sum() == 1, "one plane, nothing beyond it, all before it"
+        kept = profiles[axis].mean().item()
+        assert 0.3 <= kept <= 0.95
+        assert changed[index].mean().item() == pytest.approx(kept)
+        cuts.append((index, axis, bool(steps.sum() > 0)))
+    assert {index for index, _, _ in cuts} == {0, 1, 2, 3}
+    assert {(axis, side) for _, axis, side in cuts} == {(a, s) for a in range(3) for s in (True, False)}
 
 
 def test_contrast_draws_each_modality_its_gain_and_offset_as_widely_as_asked_for() -> None:
