@@ -5,6 +5,9 @@ Every case is predicted by the model that did not train on it, with the calibrat
 in ``RUNS/all`` gets the calibration of all folds.
 
     python benchmarks/cross_validation.py --data DATA --splits DATA/splits.json --runs RUNS --out docs/results
+
+With ``--calibration-of MODEL`` nothing is chosen: every fold's model, of which one is enough then, gets the calibration
+of that model.
 """
 
 from __future__ import annotations
@@ -39,15 +42,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--data", "--splits", "--runs", "--out"):
         parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--calibration-of", type=Path, help="a model whose calibration all get")
     parser.add_argument("--tta", action="store_true", help="average with the left-right flipped brain")
     options = parser.parse_args()
     models = {path.parent.name: path for path in sorted(options.runs.glob("fold_*/model.safetensors"))}
-    if len(models) < 2:
-        raise SystemExit(f"{options.runs} holds {len(models)} trained folds; two are the least.")
+    least = 1 if options.calibration_of else 2
+    if len(models) < least:
+        raise SystemExit(f"{options.runs} holds {len(models)} trained folds; {least} are the least.")
     held_out = {name: read_split(options.splits, name.removeprefix("fold_"))[1] for name in models}
     cache = options.runs / "prepared"
     cases = {name: prepare_data(options.data, ids, cache) for name, ids in held_out.items()}
-    set_calibrations(models, cases, options.runs / "all" / "model.safetensors")
+    if options.calibration_of:
+        calibration = read_card(options.calibration_of).calibration
+        for path in models.values():
+            recalibrate(path, calibration)
+    else:
+        set_calibrations(models, cases, options.runs / "all" / "model.safetensors")
     predict_held_out(models, held_out, options)
     summary = evaluate(options.data, options.runs / "predictions", options.out / "cross_validation.csv")
     print(as_table(summary))
