@@ -47,6 +47,7 @@ def _trace(name: str, mask: Volume, colour: tuple[int, int, int], opacity: float
     blurred = ndimage.gaussian_filter(np.pad(tight.array, margin).astype(np.float32), BLUR_VOXELS)
     if blurred.max() <= 0.5:  # a few voxels, which the blur would lose
         blurred = np.pad(tight.array, margin).astype(np.float32)
+    if blurred[::step, ::step, ::step].max() <= 0.5:  # a part that lies between the places that are looked at
         step = 1
     vertices, faces, _, _ = marching_cubes(blurred, 0.5, step_size=step)
     positions = (vertices - margin) @ tight.affine[:3, :3].T + tight.affine[:3, 3]

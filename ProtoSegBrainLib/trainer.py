@@ -121,6 +121,9 @@ class TrainConfig:
             raise ValueError(f"patch_size: expected a multiple of {multiple}; got {patch_size}.")
 
 
+# Where a processor has AVX512-BF16 but no AMX, oneDNN (torch 2.13) leaves uninitialised memory, NaN at times, in the
+# gradient of a 3x3x3 kernel on a grid of 2x2x2.
+TOO_SMALL_A_GRID = 2
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
@@ -342,6 +345,9 @@ class Trainer:
     def _precision(self) -> torch.dtype:
         if self.config.precision != "auto":
             return PRECISIONS[self.config.precision]
+        coarsest = self.config.sampling.patch_size // self.network.size_multiple
+        if self.device == "cpu" and coarsest <= TOO_SMALL_A_GRID:
+            return torch.float32
         native = half_precision_of(torch.device(self.device))
         return native if native == torch.bfloat16 else torch.float32  # float16 would need its loss scaled
 

@@ -70,9 +70,10 @@ MAY_IMPORT = {
         *("labels", "dataset", "decision", "evidence", "familiarity", "inference", "metrics", "model", "networks"),
         *("predict", "prediction", "reliability", "volume", "weights"),
     },
+    "muon": set(),
     "trainer": {
         *("labels", "augmentation", "case", "case_sheets", "dataset", "evidence", "files", "inference", "logbook"),
-        *("losses", "metrics", "model", "networks", "weights"),
+        *("losses", "metrics", "model", "muon", "networks", "weights"),
     },
     "prototype_trainer": {
         *("dataset", "evidence", "losses", "model", "portrait", "prototypes", "trainer", "weights"),
@@ -130,6 +131,7 @@ MAY_IMPORT = {
 ABOUT_TORCH = {
     *("model", "losses", "augmentation", "weights", "dataset", "prototypes", "inference", "predict", "calibration"),
     *(
+        "muon",
         "networks",
         "peers",
         "portrait",

@@ -45,6 +45,18 @@ def test_without_a_tumour_there_is_the_brain_and_its_sides():
     assert place["S"][2] > place["I"][2]
 
 
+@pytest.mark.parametrize("edge", range(1, 8))
+@pytest.mark.parametrize("thin", [False, True])
+def test_no_part_is_too_small_for_a_surface(edge, thin):
+    label = np.zeros((40, 40, 40), np.uint8)
+    label[16 : 16 + edge, 17 : 17 + edge, 18 : 19 if thin else 18 + edge] = 3
+    traces = json.loads(surfaces(Volume(label, AFFINE), Volume(a_ball(18), AFFINE)))[2:]
+    assert [trace["name"] for trace in traces] == ["Whole tumour", "Enhancing tumour"]
+    positions = np.stack([numbers(traces[1][axis]) for axis in "xyz"], axis=1)
+    middle = [16 + (edge - 1) / 2, 17 + (edge - 1) / 2, 18 if thin else 18 + (edge - 1) / 2]
+    assert (positions.min(0) + positions.max(0)) / 2 == pytest.approx((AFFINE @ [*middle, 1])[:3], abs=0.8)
+
+
 def test_one_voxel_is_not_lost_and_nothing_at_all_is_no_error():
     label = np.zeros((40, 40, 40), np.uint8)
     label[20, 20, 20] = 1

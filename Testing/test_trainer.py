@@ -24,6 +24,7 @@ from ProtoSegBrainLib.logbook import read_log
 from ProtoSegBrainLib.losses import LossConfig, class_shares, cross_entropy_loss
 from ProtoSegBrainLib.metrics import dice
 from ProtoSegBrainLib.model import NetworkOutput, upsample
+from ProtoSegBrainLib.networks import size_multiple_of
 from ProtoSegBrainLib.peers import PeerConfig
 from ProtoSegBrainLib.prototype_trainer import PrototypeTrainer
 from ProtoSegBrainLib.trainer import TrainConfig, Trainer, mean_dice, peak_memory_mib, predict_classes
@@ -98,6 +99,14 @@ def test_every_option_trains(tmp_path, changes):
     losses = [segmentation_loss(line) for line in curve(tmp_path)]
     assert np.isfinite(losses).all()
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+@pytest.mark.parametrize(("edge", "halved"), [(2, False), (3, True)])
+def test_half_precision_is_not_for_the_smallest_grids_of_a_processor(tmp_path, monkeypatch, edge, halved):
+    monkeypatch.setattr("ProtoSegBrainLib.trainer.half_precision_of", lambda _: torch.bfloat16)
+    sampling = replace(CONFIG.sampling, patch_size=edge * size_multiple_of(TINY))
+    trainer = PrototypeTrainer(replace(CONFIG, precision="auto", sampling=sampling), CASES, tmp_path)
+    assert trainer._precision() == (torch.bfloat16 if halved else torch.float32)
 
 
 def test_the_averaged_weights_follow_the_live_ones(tmp_path):
