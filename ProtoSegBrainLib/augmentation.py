@@ -83,6 +83,7 @@ def augment(
     if rng.random() < config.shift:
         images = _shift_modality(images, rng)
     images = images * brain
+    # Where it is off nothing is drawn, so that patches stay what they were; as for tone curves.
     if config.truncation and rng.random() < config.truncation:
         images = truncate(images, rng)
     if rng.random() < config.dropout:

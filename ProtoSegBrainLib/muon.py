@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -31,12 +31,12 @@ class Muon(torch.optim.AdamW):
         self._step_supports_amp_scaling = False  # a gradient that overflowed must be passed over for kernels, too
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """One step of all parameters that have a gradient."""
         for group in self.param_groups:
             if group["of"] == "kernels":
                 self._step_kernels(group)
-        super().step(closure)
+        super().step()
 
     def _step_kernels(self, group: dict[str, Any]) -> None:
         alike: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}

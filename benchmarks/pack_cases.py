@@ -72,7 +72,11 @@ def unpack(options: argparse.Namespace) -> None:
     for part in sorted(options.packed.glob("part_*.zip")):
         with zipfile.ZipFile(part) as archive:
             for case_id in sorted({name.split("/")[0] for name in archive.namelist()}):
-                files = {name.split("/")[1]: archive.read(name) for name in archive.namelist() if case_id in name}
+                files = {
+                    name.split("/")[1]: archive.read(name)
+                    for name in archive.namelist()
+                    if name.startswith(f"{case_id}/")
+                }
                 restore(case_id, files, options.cache)
                 (options.data / case_id).mkdir(parents=True, exist_ok=True)
                 for suffix in SUFFIXES:
