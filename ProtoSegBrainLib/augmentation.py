@@ -16,7 +16,7 @@ from torch import Tensor
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 
 T1N, T1C = MODALITIES.index("t1n"), MODALITIES.index("t1c")
-NCR, ET = CLASSES.index("NCR"), CLASSES.index("ET")
+NCR, ED, ET = CLASSES.index("NCR"), CLASSES.index("ED"), CLASSES.index("ET")
 SHIFT = 3.0
 """Added to z-scores before they are multiplied: air and the darkest tissue lie above -3."""
 
@@ -38,6 +38,7 @@ class AugmentationConfig:
     faint_enhancement: float = field(
         default=0.0, metadata={"help": "probability that enhancement is made fainter and stays ET"}
     )
+    faint_oedema: float = field(default=0.0, metadata={"help": "probability that oedema is made fainter and stays ED"})
     contrast: float = field(default=0.6, metadata={"help": "probability of a new gain and offset per modality"})
     gain: float = field(default=0.25, metadata={"help": "largest relative change of a modality's gain"})
     offset: float = field(default=0.15, metadata={"help": "standard deviation of a modality's offset"})
@@ -76,6 +77,9 @@ def augment(
         images, label = remove_enhancement(images, label, rng)
     if rng.random() < config.faint_enhancement:
         images = weaken_enhancement(images, rng)
+    # Where it is off nothing is drawn, so that patches stay what they were; as for tone curves and truncation.
+    if config.faint_oedema and rng.random() < config.faint_oedema:
+        images = weaken_oedema(images, label, rng)
     brain = (images != 0).any(dim=0)
     images = torch.stack([_change_modality(image, config, rng) for image in images])
     if rng.random() < config.noise:
@@ -83,7 +87,6 @@ def augment(
     if rng.random() < config.shift:
         images = _shift_modality(images, rng)
     images = images * brain
-    # Where it is off nothing is drawn, so that patches stay what they were; as for tone curves.
     if config.truncation and rng.random() < config.truncation:
         images = truncate(images, rng)
     if rng.random() < config.dropout:
@@ -118,6 +121,34 @@ def weaken_enhancement(images: Tensor, rng: np.random.Generator) -> Tensor:
     images = images.clone()
     images[T1C] = torch.lerp(images[T1C], images[T1N], rng.uniform(0.1, 0.6))
     return images
+
+
+def weaken_oedema(images: Tensor, label: Tensor, rng: np.random.Generator) -> Tensor:
+    """Imitate oedema that hardly stands out: in each modality it loses up to seven tenths of its contrast; labels stay.
+
+    How much brighter than healthy brain oedema is differs more between patients and scanners than between most
+    tissues; a network that has seen mostly bright ones leaves faint ones out. Contrast is the local mean's distance
+    from the mean of the patch's healthy brain, so that fine texture and noise remain. Where a modality is missing,
+    and where the patch has no oedema or no healthy brain, nothing is changed.
+
+    Args:
+        images: (4, X, Y, Z) z-scores, 0 outside the brain.
+        label: (X, Y, Z) int64 classes.
+        rng: Draws one share for each modality.
+    """
+    oedema = (label == ED).float()
+    # Wholly inside, fading over the healthy rim; never into the core.
+    share = torch.maximum((_smooth(oedema, 1.0) / 0.5).clamp(max=1), oedema) * ((label == 0) | (label == ED))
+    weakened = []
+    for image, lost in zip(images, rng.uniform(0, 0.7, len(images)), strict=True):
+        own = image != 0
+        here, healthy = own & (share > 0), image[own & (label == 0)]
+        if not bool(here.any()) or not len(healthy):
+            weakened.append(image)
+            continue
+        excess = _local_mean(image - healthy.mean(), here)
+        weakened.append(image - float(lost) * share * here * excess)
+    return torch.stack(weakened)
 
 
 def transplant(
@@ -276,6 +307,16 @@ def _smooth(image: Tensor, deviation: float) -> Tensor:
         shape[2 + axis], padding[axis] = 5, 2
         result = F.conv3d(result, kernel.view(shape), padding=padding)
     return result[0, 0]
+
+
+def _local_mean(image: Tensor, mask: Tensor) -> Tensor:
+    """(X, Y, Z) mean of ``image`` over the voxels of ``mask`` within some 4 voxels, linear between; 0 far from any."""
+    x, y, z = (max(1, n // 4) for n in image.shape)
+    both = torch.stack([image * mask, mask.to(image.dtype)])[None]
+    total, share = F.adaptive_avg_pool3d(both, (x, y, z))[0]
+    both = torch.stack([total, share])[None]
+    total, share = F.interpolate(both, size=tuple(image.shape), mode="trilinear", align_corners=False)[0]
+    return total / share.clamp(min=1e-6)
 
 
 def _dilate(mask: Tensor, voxels: int) -> Tensor:

@@ -18,6 +18,7 @@ from ProtoSegBrainLib.augmentation import (
     under_tone_curve,
     warp,
     weaken_enhancement,
+    weaken_oedema,
 )
 from ProtoSegBrainLib.labels import CLASSES
 
@@ -362,6 +363,71 @@ def test_a_missing_modality_weakens_nothing(missing: int) -> None:
     images, _ = a_patch()
     images[missing] = 0
     assert torch.equal(weaken_enhancement(images, np.random.default_rng(0)), images)
+
+
+def a_brain_with_oedema() -> tuple[Tensor, Tensor]:
+    """Healthy brain of .5, oedema of 2.5 around a core of 4 in all modalities, a rim of air."""
+    label = torch.zeros(32, 32, 32, dtype=torch.long)
+    label[6:26, 6:26, 6:26] = ED
+    label[13:19, 13:19, 13:19] = ET
+    images = torch.full((4, 32, 32, 32), 0.5)
+    images[:, label == ED] = 2.5
+    images[:, label == ET] = 4.0
+    images[:, :2] = 0
+    return images, label
+
+
+def test_weakened_oedema_lies_between_healthy_brain_and_what_it_was_and_the_rest_stays() -> None:
+    images, label = a_brain_with_oedema()
+    inside = torch.zeros_like(label, dtype=torch.bool)
+    inside[10:22, 10:22, 10:22] = True
+    inside &= label == ED
+    far = torch.ones_like(label, dtype=torch.bool)
+    far[3:29, 3:29, 3:29] = False
+    lost = []
+    for seed in range(60):
+        changed = weaken_oedema(images, label, np.random.default_rng(seed))
+        assert (changed[:, label == ED] <= 2.5).all()
+        assert (changed[:, label == ED] > 0.5).all()
+        assert torch.equal(changed[:, label == ET], images[:, label == ET])
+        assert torch.equal(changed[:, far], images[:, far])
+        lost += [1 - (values.mean().item() - 0.5) / 2 for values in changed[:, inside]]
+    assert min(lost) < 0.02
+    assert 0.65 < max(lost) <= 0.7
+    assert abs(np.corrcoef(lost[:-1], lost[1:])[0, 1]) < 0.2, "each modality loses a share of its own"
+    _, changed_label = drawn(only(faint_oedema=1.0), 0, (images, label))
+    assert torch.equal(changed_label, label)
+
+
+def test_weakened_oedema_keeps_its_noise() -> None:
+    images, label = a_brain_with_oedema()
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)) * (images != 0)
+    inside = torch.zeros_like(label, dtype=torch.bool)
+    inside[8:12, 8:24, 8:24] = True
+    for seed in range(20):
+        changed = weaken_oedema(images + noise, label, np.random.default_rng(seed))[:, inside]
+        assert (changed.std(dim=1) > 0.8).all()
+        assert np.corrcoef(changed[0], noise[0, inside])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("case", ["no oedema", "no healthy brain", "no brain"])
+def test_without_oedema_or_healthy_brain_nothing_is_weakened(case: str) -> None:
+    images, label = a_brain_with_oedema()
+    if case == "no oedema":
+        label[label == ED] = 0
+    elif case == "no healthy brain":
+        images[:, label == 0] = 0
+    else:
+        images[:] = 0
+    assert torch.equal(weaken_oedema(images, label, np.random.default_rng(0)), images)
+
+
+def test_a_missing_modality_stays_missing_when_oedema_is_weakened() -> None:
+    images, label = a_brain_with_oedema()
+    images[1] = 0
+    changed = weaken_oedema(images, label, np.random.default_rng(0))
+    assert (changed[1] == 0).all()
+    assert not torch.equal(changed[0], images[0])
 
 
 # -- warp ------------------------------------------------------------------------------------------------------------
