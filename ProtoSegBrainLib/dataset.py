@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ProtoSegBrainLib.augmentation import AugmentationConfig, augment, random_affine, transplant, warp
 from ProtoSegBrainLib.case import Case, list_cases, read_case
+from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.preprocess import prepare
 
@@ -100,8 +101,8 @@ def _write_cache(folder: Path, case_id: str, cache: Path) -> None:
     network_input = prepare(case)
     _save(cache / f"{case_id}_images.npy", network_input.images.astype(np.float16))
     _save(cache / f"{case_id}_label.npy", np.asarray(network_input.label))
-    # Written last: its presence says that the arrays are whole.
-    (cache / f"{case_id}.json").write_text(json.dumps({"affine": network_input.affine.tolist()}))
+    # Written last and at one go: its presence says that the arrays are whole, to trainings that share the cache, too.
+    write_whole(cache / f"{case_id}.json", json.dumps({"affine": network_input.affine.tolist()}))
 
 
 def _save(path: Path, array: np.ndarray) -> None:

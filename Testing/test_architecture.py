@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "peers": {"labels", "model"},
     "networks": {"labels", "model", "peers"},
     "weights": {"labels", "evidence", "files", "model", "networks"},
-    "dataset": {"labels", "augmentation", "case", "preprocess"},
+    "dataset": {"labels", "augmentation", "case", "files", "preprocess"},
     "cards": {"labels", "evidence", "files", "prediction", "slices"},
     "portrait": {
         *("labels", "cards", "dataset", "evidence", "inference", "lesion", "losses", "model", "perturbation"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +82,20 @@ def test_a_second_call_reads_the_cache_only(data, tmp_path, monkeypatch):
     assert torch.equal(first.images, second.images)
     assert torch.equal(first.label, second.label)
     np.testing.assert_array_equal(first.voxels[1], second.voxels[1])
+
+
+def test_what_says_that_a_case_is_cached_appears_whole(data, tmp_path, monkeypatch):
+    """Two trainings that share a cache: one must not read the file that the other has just begun."""
+    seen = []
+
+    def renamed(source, target):
+        if str(target).endswith(".json"):
+            seen.append((Path(target).exists(), json.loads(Path(source).read_text())["affine"]))
+        os.rename(source, target)
+
+    monkeypatch.setattr("os.replace", renamed)
+    (case,) = prepare_data(data, ["first"], tmp_path)
+    assert seen == [(False, case.affine.tolist())]
 
 
 def test_a_cache_cut_short_is_made_again(data, tmp_path):
