@@ -124,6 +124,7 @@ class TrainConfig:
 # Where a processor has AVX512-BF16 but no AMX, oneDNN (torch 2.13) leaves uninitialised memory, NaN at times, in the
 # gradient of a 3x3x3 kernel on a grid of 2x2x2.
 TOO_SMALL_A_GRID = 2
+STATISTICS_BATCHES = 40
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
@@ -139,7 +140,8 @@ def first_network(config: TrainConfig) -> SegmentationNet:
     """A random network, or the one that ``start_from`` names; of several the mean of their weights.
 
     The mean of networks that went on from one another is often surer of unfamiliar scans than the last of them
-    (Wortsman et al., ICML 2022 and CVPR 2022); that of networks without a common past is of no use.
+    (Wortsman et al., ICML 2022 and CVPR 2022); that of networks without a common past is of no use. A run takes its
+    BatchNorm statistics anew.
 
     Raises:
         ValueError: One was built otherwise than ``config.model`` says.
@@ -166,6 +168,10 @@ def _load_alike(place: str, model: NetworkConfig) -> SegmentationNet:
 def _but_for_reach(config: NetworkConfig) -> NetworkConfig:
     """Networks that differ in their reach alone can be changed into one another."""
     return replace(config, reach=None) if isinstance(config, ModelConfig) else config
+
+
+def _batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 class Trainer:
@@ -236,6 +242,8 @@ class Trainer:
             first_step = self.step + 1
             trackers = open_trackers(self.config.trackers, self.out, first_step)
             self.logbook = Logbook(self.out, trackers, resume_step=first_step)
+        if self.step == 0 and len(self.config.start_from) > 1:
+            self._take_statistics_anew()
         while self.progress < 1 and (until_step is None or self.step < until_step):
             started = time.monotonic()
             # Patches are all of one size: worth a search for the fastest convolutions, once.
@@ -251,6 +259,23 @@ class Trainer:
                 saved = time.monotonic()
         self._validate_when_due()
         self.save_checkpoint()
+
+    @torch.no_grad()
+    def _take_statistics_anew(self) -> None:
+        """BatchNorm of a mean of networks: the mean of their statistics is not its own (Izmailov et al., UAI 2018)."""
+        norms = _batch_norms(self.network)
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over all batches
+        self.network.train()
+        for number in range(STATISTICS_BATCHES if norms else 0):
+            if self.on_progress:
+                self.on_progress(number / STATISTICS_BATCHES, "Statistics of the mean")
+            self._answer(self.sampler.batch(self._patch_numbers(number)))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        self.ema.load_state_dict(self.network.state_dict())
 
     def _prepare_step(self) -> None:
         """What must be done between two steps."""
@@ -296,9 +321,8 @@ class Trainer:
         """Training mode; near the end BatchNorm works as it will in inference, on statistics of many batches."""
         self.network.train()
         if self.progress >= 1 - self.config.frozen_norm_share:
-            for module in self.network.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            for norm in _batch_norms(self.network):
+                norm.eval()
 
     def _patch_numbers(self, part: int) -> list[int]:
         """This process's patches of this step; together the processes draw what one with a larger batch would."""
