@@ -125,6 +125,7 @@ class TrainConfig:
 # gradient of a 3x3x3 kernel on a grid of 2x2x2.
 TOO_SMALL_A_GRID = 2
 STATISTICS_BATCHES = 40
+"""From which a mean of networks takes its BatchNorm statistics."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
