@@ -349,7 +349,7 @@ class ProtoSegBrainLogic(ScriptedLoadableModuleLogic):
     @property
     def worker(self):
         """The process that runs the network; it starts with the first request and ends when idle."""
-        from ProtoSegBrainLib.worker_client import Worker
+        from ProtoSegBrainLib.segmentation.client import Worker
 
         if self._worker is None:
             path = os.pathsep.join([str(LIBRARY.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -364,28 +364,28 @@ class ProtoSegBrainLogic(ScriptedLoadableModuleLogic):
         return [python, "-m", PACKAGES[0], "worker"]
 
     def checkInstallation(self, modelPath=None):
-        """What there is to compute with: versions, devices, model (the values of ProtoSegBrainLib.environment)."""
+        """What there is to compute with: versions, devices, model (as segmentation.environment says it)."""
         return self.worker.wait_for_values(self.worker.check(model=modelPath))
 
     # -- inputs --
 
     def loadFolder(self, folder):
         """Load a case in any format that the library reads; volume nodes by modality."""
-        from ProtoSegBrainLib.case import read_case
+        from ProtoSegBrainLib.images.case import read_case
 
         return self._addCase(read_case(folder, with_label=False))
 
     def simulate(self, seed=1):
         """Make a case that is no patient; volume nodes by modality."""
-        from ProtoSegBrainLib.simulate import simulate_case
+        from ProtoSegBrainLib.images.simulate import simulate_case
 
         return self._addCase(simulate_case(seed))
 
     def _addCase(self, case):
         from ProtoSegBrainScene.grid import addVolume
 
+        from ProtoSegBrainLib.images.volume import Volume
         from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
-        from ProtoSegBrainLib.volume import Volume
 
         volumes = case.originals or [Volume(image, case.affine) for image in case.images]
         nodes = {}
@@ -464,8 +464,8 @@ class ProtoSegBrainLogic(ScriptedLoadableModuleLogic):
         return self.results.whatIf(nodes, disabled)
 
     def explainAt(self, nodes, ras):
-        """Why the place (RAS mm) was labelled as it was: ProtoSegBrainLib.explain.Explanation."""
-        from ProtoSegBrainLib.explain import explain
+        """Why the place (RAS mm) was labelled as it was: ProtoSegBrainLib.explanation.explain.Explanation."""
+        from ProtoSegBrainLib.explanation.explain import explain
 
         return explain(self.results.of(nodes.segmentation).current, ras)
 
@@ -483,10 +483,10 @@ class ProtoSegBrainLogic(ScriptedLoadableModuleLogic):
         from ProtoSegBrainScene.inputs import volumeOf
         from ProtoSegBrainScene.result import inputsOf
 
-        from ProtoSegBrainLib.case import case_from_volumes
-        from ProtoSegBrainLib.findings import findings
-        from ProtoSegBrainLib.prediction import report_file, write_prediction
-        from ProtoSegBrainLib.report import write_report
+        from ProtoSegBrainLib.explanation.findings import findings
+        from ProtoSegBrainLib.images.case import case_from_volumes
+        from ProtoSegBrainLib.pictures.report import write_report
+        from ProtoSegBrainLib.result.prediction import report_file, write_prediction
 
         prediction = self.results.of(nodes.segmentation).current
         if not prediction.findings:  # of a what-if; they take too long for each click

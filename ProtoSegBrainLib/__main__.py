@@ -2,7 +2,7 @@
 
 import sys
 
-from ProtoSegBrainLib.cli import main
+from ProtoSegBrainLib.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -34,10 +34,10 @@ from ProtoSegBrainScene.savedscene import (  # noqa: E402
 from ProtoSegBrainScene.segmentation import show3D  # noqa: E402
 from ProtoSegBrainScene.tables import PrototypeRow, prototypeRows  # noqa: E402
 
+from ProtoSegBrainLib.images.simulate import simulate_case  # noqa: E402
 from ProtoSegBrainLib.labels import CLASSES, MODALITY_NAMES  # noqa: E402
-from ProtoSegBrainLib.predict import predict  # noqa: E402
-from ProtoSegBrainLib.prediction import Prediction  # noqa: E402
-from ProtoSegBrainLib.simulate import simulate_case  # noqa: E402
+from ProtoSegBrainLib.result.prediction import Prediction  # noqa: E402
+from ProtoSegBrainLib.segmentation.predict import predict  # noqa: E402
 
 SEED = 1
 OUT = ROOT / "Resources" / "Screenshots"

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from ProtoSegBrainLib.evidence import Evidence
 from ProtoSegBrainLib.labels import CLASSES
-from ProtoSegBrainLib.prediction import LARGEST_IN_BRAIN, Prediction, volumes_ml
+from ProtoSegBrainLib.network.evidence import Evidence
+from ProtoSegBrainLib.result.prediction import LARGEST_IN_BRAIN, Prediction, volumes_ml
 
 
 def evidence_for(prototype_class: list[str] | tuple[str, ...], weight: float = 1.0, bias: float = 0.0) -> Evidence:

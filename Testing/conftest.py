@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ProtoSegBrainLib.case import Case
-from ProtoSegBrainLib.simulate import simulate_case
+from ProtoSegBrainLib.images.case import Case
+from ProtoSegBrainLib.images.simulate import simulate_case
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from ProtoSegBrainScene.context import contextForCore
 from ProtoSegBrainScene.grid import addVolume, matrixOf, voxelsOf
 from ProtoSegBrainScene.offscreen import NO_OPENGL, canRender
 
+from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
-from ProtoSegBrainLib.volume import Volume
 
 CLASSES_BY_HAND = ("background", "NCR", "ED", "ET")
 SHAPE = (10, 12, 14)

@@ -13,12 +13,12 @@ import pytest
 from by_hand import evidence_for, prediction_for
 from slicer_stand_ins import QtWidgets, qMRMLWidget, running_slicer, slicer
 
-from ProtoSegBrainLib.evidence import Evidence, Prototype
-from ProtoSegBrainLib.findings import findings
+from ProtoSegBrainLib.explanation.findings import findings
+from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
-from ProtoSegBrainLib.prediction import Prediction
-from ProtoSegBrainLib.volume import Volume
-from ProtoSegBrainLib.worker_client import Done, Event
+from ProtoSegBrainLib.network.evidence import Evidence, Prototype
+from ProtoSegBrainLib.result.prediction import Prediction
+from ProtoSegBrainLib.segmentation.client import Done, Event
 
 OWNERS = ("background", "NCR", "ED", "ET", "ET")
 CENTRES = {1: (5, 5, 4), 2: (5, 4, 4), 3: (6, 5, 4), 4: (4, 6, 3)}

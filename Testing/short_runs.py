@@ -6,11 +6,11 @@ from pathlib import Path
 
 from synthetic import TINY, training_case
 
-from ProtoSegBrainLib.dataset import SamplingConfig, TrainingCase
-from ProtoSegBrainLib.logbook import read_log
-from ProtoSegBrainLib.networks import has_prototypes
-from ProtoSegBrainLib.prototype_trainer import PrototypeTrainer
-from ProtoSegBrainLib.trainer import TrainConfig, Trainer
+from ProtoSegBrainLib.network.networks import has_prototypes
+from ProtoSegBrainLib.patches.dataset import SamplingConfig, TrainingCase
+from ProtoSegBrainLib.training.logbook import read_log
+from ProtoSegBrainLib.training.prototype_trainer import PrototypeTrainer
+from ProtoSegBrainLib.training.trainer import TrainConfig, Trainer
 
 SEGMENTATION = {"region_dice", "cross_entropy"}
 CASES = [training_case(number) for number in range(3)]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from ProtoSegBrainLib.model import ModelConfig
-from ProtoSegBrainLib.networks import NetworkConfig, build_network
-from ProtoSegBrainLib.peers import PeerConfig
-from ProtoSegBrainLib.weights import ModelCard, save_model
+from ProtoSegBrainLib.network.model import ModelConfig
+from ProtoSegBrainLib.network.networks import NetworkConfig, build_network
+from ProtoSegBrainLib.network.peers import PeerConfig
+from ProtoSegBrainLib.network.weights import ModelCard, save_model
 
 SMALL = ModelConfig(
     widths=(4, 8), blocks=(1, 1), aspp_rates=(1,), aspp_channels=8, embedding_channels=4,

@@ -13,14 +13,14 @@ from scipy import ndimage
 
 from benchmarks.cross_validation import contribution_error
 from benchmarks.four_grids import dice_at_best, dice_of_four_grids, region_dice
-from ProtoSegBrainLib.case import Case, read_case
-from ProtoSegBrainLib.evidence import QUANTILES
-from ProtoSegBrainLib.explain import explain_voxel
-from ProtoSegBrainLib.predict import predict
-from ProtoSegBrainLib.prediction import Prediction
-from ProtoSegBrainLib.preprocess import prepare
-from ProtoSegBrainLib.simulate import simulate_case
-from ProtoSegBrainLib.weights import BUNDLED, load_model
+from ProtoSegBrainLib.explanation.explain import explain_voxel
+from ProtoSegBrainLib.images.case import Case, read_case
+from ProtoSegBrainLib.images.preprocess import prepare
+from ProtoSegBrainLib.images.simulate import simulate_case
+from ProtoSegBrainLib.network.evidence import QUANTILES
+from ProtoSegBrainLib.network.weights import BUNDLED, load_model
+from ProtoSegBrainLib.result.prediction import Prediction
+from ProtoSegBrainLib.segmentation.predict import predict
 
 SEED = 1
 

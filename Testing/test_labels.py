@@ -42,7 +42,7 @@ def test_each_class_has_its_own_colour():
 def test_names_images_and_cases_load_without_torch():
     code = (
         "import sys, ProtoSegBrainLib, ProtoSegBrainLib.labels; assert 'numpy' not in sys.modules;"
-        "import ProtoSegBrainLib.case; assert not {'torch', 'monai', 'SimpleITK'} & set(sys.modules)"
+        "import ProtoSegBrainLib.images.case; assert not {'torch', 'monai', 'SimpleITK'} & set(sys.modules)"
     )
     root = Path(__file__).resolve().parents[1]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=120)

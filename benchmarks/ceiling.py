@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ProtoSegBrainLib.dataset import TrainingCase, prepare_data
+from ProtoSegBrainLib.images.volume import bounding_box
 from ProtoSegBrainLib.labels import REGIONS
-from ProtoSegBrainLib.losses import class_shares, cross_entropy_loss
-from ProtoSegBrainLib.metrics import dice
-from ProtoSegBrainLib.model import upsample
-from ProtoSegBrainLib.training import read_split
-from ProtoSegBrainLib.volume import bounding_box
+from ProtoSegBrainLib.network.model import upsample
+from ProtoSegBrainLib.patches.dataset import TrainingCase, class_shares, prepare_data
+from ProtoSegBrainLib.result.metrics import dice
+from ProtoSegBrainLib.training.losses import cross_entropy_loss
+from ProtoSegBrainLib.training.train import read_split
 
 LEAST_SHARE = 0.02
 STEPS = 40

@@ -23,18 +23,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ProtoSegBrainLib.calibration import Observation, fit, observe
-from ProtoSegBrainLib.case import list_cases, read_case
-from ProtoSegBrainLib.dataset import TrainingCase, prepare_data, whole_window
-from ProtoSegBrainLib.evaluate import Summary, evaluate
-from ProtoSegBrainLib.evidence import Calibration
+from ProtoSegBrainLib.evaluation.calibration import Observation, fit, observe
+from ProtoSegBrainLib.evaluation.evaluate import Summary, evaluate
+from ProtoSegBrainLib.images.case import list_cases, read_case
 from ProtoSegBrainLib.labels import CLASSES
-from ProtoSegBrainLib.model import ProtoSegNet
-from ProtoSegBrainLib.predict import PredictConfig, predict
-from ProtoSegBrainLib.prediction import write_prediction
-from ProtoSegBrainLib.trainer import mean_dice
-from ProtoSegBrainLib.training import read_split
-from ProtoSegBrainLib.weights import load_model, read_card, recalibrate
+from ProtoSegBrainLib.network.evidence import Calibration
+from ProtoSegBrainLib.network.model import ProtoSegNet
+from ProtoSegBrainLib.network.weights import load_model, read_card, recalibrate
+from ProtoSegBrainLib.patches.dataset import TrainingCase, prepare_data, whole_window
+from ProtoSegBrainLib.result.prediction import write_prediction
+from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
+from ProtoSegBrainLib.training.train import read_split
+from ProtoSegBrainLib.training.trainer import mean_dice
 
 
 def main() -> None:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ProtoSegBrainLib.case import Case, read_case, read_case_files
+from ProtoSegBrainLib.images.case import Case, read_case, read_case_files
+from ProtoSegBrainLib.images.simulate import simulate_case
+from ProtoSegBrainLib.images.volume import Volume, resample, write_volume
 from ProtoSegBrainLib.labels import MODALITIES, REGIONS
-from ProtoSegBrainLib.metrics import dice
-from ProtoSegBrainLib.predict import predict
-from ProtoSegBrainLib.prediction import Prediction
-from ProtoSegBrainLib.simulate import simulate_case
-from ProtoSegBrainLib.volume import Volume, resample, write_volume
+from ProtoSegBrainLib.result.metrics import dice
+from ProtoSegBrainLib.result.prediction import Prediction
+from ProtoSegBrainLib.segmentation.predict import predict
 
 
 def main() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ProtoSegBrainLib.dataset import prepare_data
 from ProtoSegBrainLib.labels import REGIONS
-from ProtoSegBrainLib.trainer import mean_dice
-from ProtoSegBrainLib.training import read_split
-from ProtoSegBrainLib.weights import load_model
+from ProtoSegBrainLib.network.weights import load_model
+from ProtoSegBrainLib.patches.dataset import prepare_data
+from ProtoSegBrainLib.training.train import read_split
+from ProtoSegBrainLib.training.trainer import mean_dice
 
 
 def main() -> None:

@@ -139,12 +139,12 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def prepare_ours(options: argparse.Namespace) -> Callable[[Path], dict[str, Any]]:
-    from ProtoSegBrainLib.case import read_case
-    from ProtoSegBrainLib.memory import keep_freed_memory
-    from ProtoSegBrainLib.model import ModelConfig, ProtoSegNet
-    from ProtoSegBrainLib.predict import PredictConfig, predict
-    from ProtoSegBrainLib.prediction import write_prediction
-    from ProtoSegBrainLib.weights import ModelCard, load_model
+    from ProtoSegBrainLib.images.case import read_case
+    from ProtoSegBrainLib.network.model import ModelConfig, ProtoSegNet
+    from ProtoSegBrainLib.network.weights import ModelCard, load_model
+    from ProtoSegBrainLib.result.prediction import write_prediction
+    from ProtoSegBrainLib.segmentation.memory import keep_freed_memory
+    from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
 
     keep_freed_memory()  # as the command line and the worker do
     if options.model == "random":
@@ -183,7 +183,7 @@ def prepare_segresnet(options: argparse.Namespace) -> Callable[[Path], dict[str,
         SaveImaged,
     )
 
-    from ProtoSegBrainLib.case import read_case
+    from ProtoSegBrainLib.images.case import read_case
 
     files = read_case(options.case, with_label=False).files
     network = SegResNet(

@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ProtoSegBrainLib.case import read_case
-from ProtoSegBrainLib.export import to_onnx
-from ProtoSegBrainLib.inference import run_network
+from ProtoSegBrainLib.images.case import read_case
+from ProtoSegBrainLib.images.preprocess import prepare
 from ProtoSegBrainLib.labels import REGIONS
-from ProtoSegBrainLib.model import SegmentationNet, fuse_for_inference
-from ProtoSegBrainLib.preprocess import prepare
-from ProtoSegBrainLib.weights import load_model
+from ProtoSegBrainLib.network.inference import run_network
+from ProtoSegBrainLib.network.model import SegmentationNet, fuse_for_inference
+from ProtoSegBrainLib.network.weights import load_model
+from ProtoSegBrainLib.sharing.export import to_onnx
 
 CALIBRATION_EDGE = 80  # of the central cube of each calibration case; a whole brain takes gigabytes to calibrate on
 Run = Callable[[], np.ndarray]

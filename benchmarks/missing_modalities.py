@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ProtoSegBrainLib.calibration import decide_observed, observe
-from ProtoSegBrainLib.dataset import TrainingCase, prepare_data
+from ProtoSegBrainLib.evaluation.calibration import decide_observed, observe
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, REGIONS
-from ProtoSegBrainLib.metrics import dice
-from ProtoSegBrainLib.model import ProtoSegNet
-from ProtoSegBrainLib.training import read_split
-from ProtoSegBrainLib.weights import ModelCard, load_model
+from ProtoSegBrainLib.network.model import ProtoSegNet
+from ProtoSegBrainLib.network.weights import ModelCard, load_model
+from ProtoSegBrainLib.patches.dataset import TrainingCase, prepare_data
+from ProtoSegBrainLib.result.metrics import dice
+from ProtoSegBrainLib.training.train import read_split
 
 MISSING = ("none", *MODALITIES)
 Scores = dict[str, dict[str, list[float]]]

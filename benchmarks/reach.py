@@ -15,13 +15,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ProtoSegBrainLib.dataset import prepare_data, whole_window
-from ProtoSegBrainLib.faithfulness import brain_maps
-from ProtoSegBrainLib.mapscores import grid_dice, purity
-from ProtoSegBrainLib.model import with_reach
-from ProtoSegBrainLib.predict import evidence_of
-from ProtoSegBrainLib.training import read_split
-from ProtoSegBrainLib.weights import load_model
+from ProtoSegBrainLib.explanation.faithfulness import brain_maps
+from ProtoSegBrainLib.explanation.mapscores import grid_dice, purity
+from ProtoSegBrainLib.network.model import with_reach
+from ProtoSegBrainLib.network.weights import evidence_of, load_model
+from ProtoSegBrainLib.patches.dataset import prepare_data, whole_window
+from ProtoSegBrainLib.training.train import read_split
 
 REACHES = (None, 3.0, 2.0, 1.5, 1.0)
 

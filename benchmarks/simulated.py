@@ -15,14 +15,14 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from ProtoSegBrainLib.case import Case
+from ProtoSegBrainLib.images.case import Case
+from ProtoSegBrainLib.images.simulate import SimulationConfig, simulate_case
+from ProtoSegBrainLib.images.volume import voxel_ml
 from ProtoSegBrainLib.labels import REGIONS
-from ProtoSegBrainLib.metrics import dice
-from ProtoSegBrainLib.predict import predict
-from ProtoSegBrainLib.prediction import Prediction
-from ProtoSegBrainLib.simulate import SimulationConfig, simulate_case
-from ProtoSegBrainLib.volume import voxel_ml
-from ProtoSegBrainLib.weights import load_model
+from ProtoSegBrainLib.network.weights import load_model
+from ProtoSegBrainLib.result.metrics import dice
+from ProtoSegBrainLib.result.prediction import Prediction
+from ProtoSegBrainLib.segmentation.predict import predict
 
 MARGIN_VOXELS = 5
 

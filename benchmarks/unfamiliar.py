@@ -18,12 +18,12 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from ProtoSegBrainLib.case import Case, list_cases, read_case
+from ProtoSegBrainLib.images.case import Case, list_cases, read_case
+from ProtoSegBrainLib.images.simulate import SimulationConfig, simulate_case
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
-from ProtoSegBrainLib.predict import predict
-from ProtoSegBrainLib.simulate import SimulationConfig, simulate_case
-from ProtoSegBrainLib.training import read_split
-from ProtoSegBrainLib.weights import load_model
+from ProtoSegBrainLib.network.weights import load_model
+from ProtoSegBrainLib.segmentation.predict import predict
+from ProtoSegBrainLib.training.train import read_split
 
 SHUFFLES = {
     "T2 and FLAIR exchanged": (0, 1, 3, 2),

@@ -7,7 +7,7 @@ from ProtoSegBrainScene.layout import jumpTo
 from ProtoSegBrainScene.rendering import paintSurface, showVolumeRendering
 from ProtoSegBrainScene.tables import prototypeRows
 
-from ProtoSegBrainLib.evidence import no_prototypes
+from ProtoSegBrainLib.network.evidence import no_prototypes
 from ProtoSegBrainPanel.views import slicesOf
 
 COLUMNS = ("On", "Class", "Looks like", "Share", "Best match")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ProtoSegBrainLib.worker_client import Failed, Progress
+from ProtoSegBrainLib.segmentation.client import Failed, Progress
 
 
 @dataclass(frozen=True)

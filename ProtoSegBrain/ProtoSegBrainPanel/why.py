@@ -6,7 +6,7 @@ import qt
 import slicer
 import vtk
 
-from ProtoSegBrainLib.evidence import no_prototypes
+from ProtoSegBrainLib.network.evidence import no_prototypes
 
 SHOWN = 5
 """Contributions that are named; the others are one bar."""
@@ -127,7 +127,7 @@ def termsOf(explanation, evidence):
 
 def nameOf(evidence, prototype):
     """A prototype in plain words; its class where nothing else is known."""
-    from ProtoSegBrainLib.cards import prototype_name
+    from ProtoSegBrainLib.explanation.names import prototype_name
 
     known = evidence.prototypes
     return prototype_name(known[prototype]) if known else f"prototype of {evidence.prototype_class[prototype]}"

@@ -13,7 +13,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ProtoSegBrainLib.volume import Volume
+from ProtoSegBrainLib.images.volume import Volume
 
 
 def matrixOf(affine: np.ndarray) -> Any:

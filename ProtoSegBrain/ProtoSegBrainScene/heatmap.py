@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ProtoSegBrainLib.evidence import require_prototypes
-from ProtoSegBrainLib.prediction import Prediction
-from ProtoSegBrainLib.slices import HEAT
+from ProtoSegBrainLib.network.evidence import require_prototypes
+from ProtoSegBrainLib.pictures.slices import HEAT
+from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainScene.grid import setVoxels
 from ProtoSegBrainScene.segmentation import FILL_OPACITY
 

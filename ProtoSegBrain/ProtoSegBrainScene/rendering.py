@@ -11,10 +11,10 @@ import vtk
 from scipy import ndimage
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from ProtoSegBrainLib.images.volume import Volume, begin_at, bounding_box
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
-from ProtoSegBrainLib.prediction import Prediction
-from ProtoSegBrainLib.slices import HEAT
-from ProtoSegBrainLib.volume import Volume, begin_at, bounding_box
+from ProtoSegBrainLib.pictures.slices import HEAT
+from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainScene.grid import matrixOf
 from ProtoSegBrainScene.heatmap import heatColours, shownPrototype
 from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE, SURFACE_ROLE

@@ -17,13 +17,13 @@ import numpy as np
 import slicer
 import vtk
 
-from ProtoSegBrainLib.decision import Decision, decide
-from ProtoSegBrainLib.evidence import Evidence
+from ProtoSegBrainLib.explanation.whatif import whatif
+from ProtoSegBrainLib.images.volume import Volume, begin_at, bounding_box, same_grid
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
-from ProtoSegBrainLib.prediction import Prediction
-from ProtoSegBrainLib.uncertainty import entropy
-from ProtoSegBrainLib.volume import Volume, begin_at, bounding_box, same_grid
-from ProtoSegBrainLib.whatif import whatif
+from ProtoSegBrainLib.network.evidence import Evidence
+from ProtoSegBrainLib.result.decision import Decision, decide
+from ProtoSegBrainLib.result.prediction import Prediction
+from ProtoSegBrainLib.result.uncertainty import entropy
 from ProtoSegBrainScene.grid import addVolume, matrixOf, setVoxels, voxelsOf, worldAffineOf
 from ProtoSegBrainScene.heatmap import fillSimilarity, setUpMapDisplay
 from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE, ROLE, SURFACE_ROLE

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ProtoSegBrainLib.prediction import Prediction
-from ProtoSegBrainLib.whatif import whatif
+from ProtoSegBrainLib.explanation.whatif import whatif
+from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainScene.context import SceneContext
 from ProtoSegBrainScene.result import ResultNodes, findResult, restorePrediction, showPrediction, updateResult
 

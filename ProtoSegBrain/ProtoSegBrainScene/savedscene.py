@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ProtoSegBrainLib.case import Case
 from ProtoSegBrainLib.files import check_folder, write_whole
+from ProtoSegBrainLib.images.case import Case
+from ProtoSegBrainLib.images.volume import Volume, begin_at, bounding_box, corners
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
-from ProtoSegBrainLib.prediction import RESEARCH_USE, Prediction
-from ProtoSegBrainLib.volume import Volume, begin_at, bounding_box, corners
+from ProtoSegBrainLib.result.prediction import RESEARCH_USE, Prediction
 from ProtoSegBrainScene.context import SceneContext, contextForCore
 from ProtoSegBrainScene.grid import addVolume, affineOfMatrix
 from ProtoSegBrainScene.heatmap import hideHeatmap, showPrototype, showUncertainty, strongestSpot

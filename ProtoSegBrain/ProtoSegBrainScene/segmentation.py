@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import slicer
 
+from ProtoSegBrainLib.images.volume import Volume, bounding_box
 from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, REGION_NAMES, REGIONS
-from ProtoSegBrainLib.volume import Volume, bounding_box
 from ProtoSegBrainScene.context import TERMINOLOGY
 from ProtoSegBrainScene.grid import orientedImage, toWorld
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import vtk
 
-from ProtoSegBrainLib.cards import prototype_name
-from ProtoSegBrainLib.evidence import no_prototypes
-from ProtoSegBrainLib.explain import region_shares
+from ProtoSegBrainLib.explanation.explain import region_shares
+from ProtoSegBrainLib.explanation.names import prototype_name
 from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, REGION_NAMES, REGIONS
-from ProtoSegBrainLib.prediction import Prediction
+from ProtoSegBrainLib.network.evidence import no_prototypes
+from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainScene.heatmap import bestSimilarities
 
 CLASS_NAMES = {"NCR": "Necrotic / non-enhancing core", "ED": "Oedema", "ET": REGION_NAMES["ET"]}

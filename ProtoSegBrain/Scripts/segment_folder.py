@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
         return _refuse("torch is not installed here; open the module ProtoSegBrain in 3D Slicer once to install it.")
     if {argument.partition("=")[0] for argument in arguments} & {"--workers", "--cluster"}:
         return _refuse("Slicer segments in its own process; for several take `protosegbrain segment-folder`.")
-    from ProtoSegBrainLib.cli import main as runCommand
+    from ProtoSegBrainLib.commands.cli import main as runCommand
 
     return runCommand(["segment-folder", *arguments])
 

@@ -1,0 +1,176 @@
+"""The worker process: segments on request and keeps torch and the model between requests.
+
+One JSON object a line. Requests, on standard input:
+
+``{"id": 1, "task": "segment", "folder": ..., "case_id": ..., "model": null, "device": "auto", "tta": false}``
+    The images lie in ``folder/volumes`` (exchange.py). The folder is made for this request alone: its sender removes
+    it, or the worker does if the sender is gone. ``model`` is a path or null for the bundled weights; ``precision``
+    may be given, too.
+``{"id": 2, "task": "check", "model": null}``
+    What there is to compute with (environment.py).
+``{"task": "stop"}``
+    End, after what was asked before.
+
+Events, on standard output, where nothing else is ever written:
+
+``{"id": 1, "event": "progress", "fraction": 0.3, "message": "Running the network"}``
+``{"id": 1, "event": "done", "folder": ...}`` or ``{"id": 2, "event": "done", "values": {...}}``
+    The last event of a request; the folder holds the result (``exchange.receive_prediction``).
+``{"id": 1, "event": "failed", "kind": "input", "message": ..., "details": ...}``
+    The last event, too. ``input``: something that was sent must change; ``internal``: all else.
+
+The worker ends when it was idle for long, and at once, whatever it does, when standard input closes: then the program
+that asked is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import queue
+import shutil
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from ProtoSegBrainLib.errors import BAD_INPUT
+from ProtoSegBrainLib.progress import part_of
+from ProtoSegBrainLib.segmentation.environment import environment
+
+if TYPE_CHECKING:
+    from ProtoSegBrainLib.network.model import SegmentationNet
+    from ProtoSegBrainLib.network.weights import ModelCard
+
+SAYING_ENOUGH = (*BAD_INPUT, OSError, MemoryError, ImportError)
+"""Errors whose message alone is a sentence for a person."""
+STOP = "stop"
+
+
+def private_pipes() -> tuple[IO[str], IO[str]]:
+    """Standard input and output as they are now, for requests and events alone, for the rest of the process's life.
+
+    Whatever else is printed, also by C code, goes to standard error.
+    """
+    sys.stdout.flush()
+    requests, events = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return requests, events
+
+
+class Server:
+    """Reads requests, answers with events.
+
+    Args:
+        requests: Lines of JSON.
+        events: Where lines of JSON are written.
+        idle_minutes: How long to wait for a request.
+    """
+
+    def __init__(self, requests: IO[str], events: IO[str], idle_minutes: float) -> None:
+        self._requests = requests
+        self._events = events
+        self._idle_s = 60 * idle_minutes
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._model: tuple[tuple[object, ...], tuple[SegmentationNet, ModelCard]] | None = None
+
+    def serve(self) -> str:
+        """Answer until told to stop or nothing is asked for too long; returns why it ended."""
+        threading.Thread(target=self._listen, daemon=True).start()
+        with contextlib.suppress(ImportError):  # while the first images are written; what is missing is said when asked
+            importlib.import_module("ProtoSegBrainLib.segmentation.predict")
+        while True:
+            try:
+                line = self._lines.get(timeout=self._idle_s)
+            except queue.Empty:
+                return "idle"
+            if self._answer(line) == STOP:
+                return STOP
+
+    def _listen(self) -> None:
+        """Takes in requests while another is worked on, and notices when there will be no more."""
+        folders: list[str] = []
+        for line in self._requests:
+            self._lines.put(line)
+            with contextlib.suppress(ValueError, KeyError):
+                folders = [*filter(os.path.exists, folders), _parsed(line)["folder"]]
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)  # nobody waits for an answer; a network that is running would take seconds to see that
+
+    def _answer(self, line: str) -> str | None:
+        """Do what one line asks for; ``STOP`` if that was to stop."""
+        number = None
+        try:
+            request = _parsed(line)
+            number = request.get("id")
+            if request["task"] == STOP:
+                return STOP
+            answer = self._segment(request) if request["task"] == "segment" else _check(request)
+            self._tell(number, "done", **answer)
+        except Exception as error:
+            traceback.print_exc()
+            kind = "input" if isinstance(error, BAD_INPUT) else "internal"
+            said = str(error) if isinstance(error, SAYING_ENOUGH) and str(error) else f"{type(error).__name__}: {error}"
+            self._tell(number, "failed", kind=kind, message=said, details=traceback.format_exc())
+        return None
+
+    def _tell(self, number: object, event: str, **values: Any) -> None:
+        self._events.write(json.dumps({"id": number, "event": event, **values}) + "\n")
+        self._events.flush()
+
+    def _segment(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        from ProtoSegBrainLib.images.case import case_from_volumes
+        from ProtoSegBrainLib.segmentation.exchange import receive_volumes, send_prediction
+        from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
+
+        def on_progress(fraction: float, message: str) -> None:
+            self._tell(request["id"], "progress", fraction=round(fraction, 4), message=message)
+
+        folder = Path(request["folder"])
+        chosen = {name: request[name] for name in ("device", "precision", "tta") if name in request}
+        config = PredictConfig(**chosen)
+        on_progress(0.0, "Loading the model")
+        model = self._load(request.get("model"))
+        on_progress(0.02, "Reading the images")
+        case = case_from_volumes(receive_volumes(folder / "volumes"), request["case_id"])
+        prediction = predict(case, model, config, part_of(on_progress, 0.05, 0.95))
+        on_progress(0.95, "Handing over the result")
+        send_prediction(prediction, folder / "prediction")
+        return {"folder": str(folder / "prediction")}
+
+    def _load(self, path: str | None) -> tuple[SegmentationNet, ModelCard]:
+        """The model of the last request, if the files of this one are the same and unchanged."""
+        from ProtoSegBrainLib.network.weights import BUNDLED, load_model
+
+        weights = Path(path) if path else BUNDLED
+        files = [weights, weights.with_suffix(".json")]
+        state = (weights, *((file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()))
+        if self._model is None or self._model[0] != state:
+            self._model = state, load_model(weights)
+        return self._model[1]
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """One request.
+
+    Raises:
+        ValueError: It is none, or lacks something.
+    """
+    request = json.loads(line)
+    needed = {"segment": {"id", "task", "folder", "case_id"}, "check": {"id", "task"}, STOP: {"task"}}
+    if not isinstance(request, dict) or request.get("task") not in needed:
+        raise ValueError(f"Expected a JSON object with a task of {', '.join(needed)}; got {line.strip()[:200]}")
+    missing = needed[request["task"]] - set(request)
+    if missing:
+        raise ValueError(f"A request to {request['task']} needs {', '.join(sorted(missing))}; got {line.strip()[:200]}")
+    return request
+
+
+def _check(request: Mapping[str, Any]) -> dict[str, Any]:
+    path = request.get("model")
+    return {"values": environment(Path(path) if path else None)}

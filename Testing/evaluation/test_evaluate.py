@@ -1,0 +1,148 @@
+"""Folders of predictions, scored."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ProtoSegBrainLib.evaluation.evaluate import evaluate, find_prediction, summarise
+from ProtoSegBrainLib.images.case import Case, encode_label
+from ProtoSegBrainLib.images.simulate import write_case
+from ProtoSegBrainLib.images.volume import Volume, write_volume
+from ProtoSegBrainLib.result.metrics import RegionScore
+
+
+@pytest.fixture
+def data(a_case: Case, tmp_path: Path) -> Path:
+    """Two cases: the small simulated one, and the same without enhancement."""
+    folder = tmp_path / "data"
+    assert a_case.label is not None
+    no_et = np.where(a_case.label == 3, 1, a_case.label).astype(np.uint8)
+    write_case(a_case, folder)
+    write_case(replace(a_case, case_id="simulated_low", label=no_et), folder)
+    return folder
+
+
+def predict_as(case: Case, label: np.ndarray, folder: Path, convention: str = "brats2020") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{case.case_id}_seg.nii.gz"
+    write_volume(path, Volume(encode_label(label, convention), case.affine))
+    return path
+
+
+def test_perfect_and_wrong(a_case: Case, data: Path, tmp_path: Path) -> None:
+    assert a_case.label is not None
+    predictions = tmp_path / "predictions"
+    predict_as(a_case, a_case.label, predictions)
+    predict_as(replace(a_case, case_id="simulated_low"), a_case.label, predictions)  # paints ET where there is none
+    summary = evaluate(data, predictions, tmp_path / "out" / "scores.csv")
+    everything = summary.groups["all"]
+    assert summary.n_cases == 2
+    assert everything["WT"].metrics["dice"].mean == everything["TC"].metrics["dice"].median == 1
+    assert everything["ET"].metrics["dice"].mean == pytest.approx(0.5)
+    assert everything["ET"].metrics["dice"].sd == pytest.approx(0.5**0.5)
+    assert everything["ET"].metrics["hausdorff95_mm"].mean == pytest.approx(373.1287 / 2, abs=1e-3)
+    assert (everything["ET"].n, everything["ET"].n_empty) == (2, 1)
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    assert [row["case_id"] for row in rows] == ["simulated_3", "simulated_low"]
+    for metric in ("dice", "surface_dice", "lesion_dice"):
+        assert [float(row[f"{metric}_ET"]) for row in rows] == [1, 0]
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert written["groups"]["all"]["ET"]["n_empty"] == 1
+    assert "373.13" in written["convention"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scores.csv", "scores.json"]
+
+
+def test_groups_by_true_enhancement() -> None:
+    from ProtoSegBrainLib.evaluation.evaluate import CaseScores
+
+    def scores(case_id: str, et_ml: float, dice: float) -> CaseScores:
+        one = RegionScore("", dice, 1.0, dice, dice, 1.0, et_ml, dice, dice)
+        return CaseScores(case_id, dict.fromkeys(("WT", "TC", "ET", "NCR", "ED"), one))
+
+    groups = summarise([scores("a", 3.0, 0.9), scores("b", 2.9, 0.5), scores("c", 0.0, 0.1)]).groups
+    assert [groups[name]["ET"].n for name in ("all", "ET >= 3 ml", "ET < 3 ml")] == [3, 1, 2]
+    assert groups["all"]["ET"].metrics["dice"].median == 0.5
+    assert groups["ET < 3 ml"]["ET"].metrics["dice"].mean == pytest.approx(0.3)
+    assert groups["ET < 3 ml"]["ET"].n_empty == 1
+    assert groups["ET >= 3 ml"]["ET"].metrics["dice"].sd == 0
+
+
+def test_coding_is_read_from_the_json_file(a_case: Case, data: Path, tmp_path: Path) -> None:
+    assert a_case.label is not None
+    predictions = tmp_path / "predictions" / a_case.case_id
+    no_et = np.where(a_case.label == 3, 0, a_case.label).astype(np.uint8)
+    predict_as(a_case, no_et, predictions, "msd")  # values 1 and 2 alone do not tell which is which
+    coding = {"label_coding": {"convention": "msd"}}
+    (predictions / f"{a_case.case_id}_prediction.json").write_text(json.dumps(coding))
+    summary = evaluate(data, predictions.parent, tmp_path / "scores.csv")
+    assert summary.missing == ("simulated_low",)
+    assert summary.groups["all"]["ED"].metrics["dice"].mean == 1
+    assert summary.groups["all"]["NCR"].metrics["dice"].mean == 1
+
+
+def test_what_a_model_does_not_find_is_said_beside_its_scores(
+    a_case: Case, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert a_case.label is not None
+    predictions = tmp_path / "predictions"
+    predict_as(a_case, np.where(a_case.label > 0, 2, 0).astype(np.uint8), predictions, "brats2020")
+    card = {"label_coding": {"convention": "brats2020"}, "model": {"name": "whole", "regions": ["WT"]}}
+    (predictions / f"{a_case.case_id}_prediction.json").write_text(json.dumps(card))
+    summary = evaluate(data, predictions, tmp_path / "scores.csv")
+    assert summary.groups["all"]["WT"].metrics["dice"].mean == 1
+    assert "(whole) finds the whole tumour only" in caplog.text
+    assert "TC and ET mean nothing" in caplog.text
+
+
+def test_no_predictions(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no prediction found for any of the 2 cases"):
+        evaluate(data, tmp_path / "empty", tmp_path / "scores.csv")
+    with pytest.raises(FileNotFoundError, match="no folder of predictions"):
+        evaluate(data, tmp_path / "absent", tmp_path / "scores.csv")
+    assert not (tmp_path / "scores.csv").exists()
+
+
+def test_wrong_grid_truth_itself_and_values(a_case: Case, data: Path, tmp_path: Path) -> None:
+    assert a_case.label is not None
+    predictions = tmp_path / "predictions"
+    path = predict_as(a_case, a_case.label, predictions)
+    shifted = a_case.affine.copy()
+    shifted[0, 3] += 2
+    for array, affine in ((a_case.label[:, :, :-1], a_case.affine), (a_case.label, shifted)):
+        write_volume(path, Volume(array, affine))
+        with pytest.raises(ValueError, match="expected the grid of case simulated_3"):
+            evaluate(data, predictions, tmp_path / "scores.csv")
+    write_volume(path, Volume(a_case.label * np.uint8(7), a_case.affine))
+    with pytest.raises(ValueError, match=r"simulated_3_seg\.nii\.gz: label values"):
+        evaluate(data, predictions, tmp_path / "scores.csv")
+    with pytest.raises(ValueError, match="expert's label"):
+        evaluate(data, data, tmp_path / "scores.csv")
+    with pytest.raises(ValueError, match=r"ending in \.csv"):
+        evaluate(data, predictions, tmp_path / "scores.txt")
+
+
+def test_other_names(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").touch()
+    assert find_prediction(tmp_path, "a") == tmp_path / "a.nii.gz"
+    assert find_prediction(tmp_path, "b") is None
+
+
+def test_real_label_scores_perfectly_against_itself(real_data: Path, tmp_path: Path) -> None:
+    case_id = "BraTS2021_00006"
+    truth = real_data / "original_format" / case_id / f"{case_id}_seg.nii.gz"
+    if not truth.is_file():
+        pytest.skip(f"no {truth}")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / truth.name).write_bytes(truth.read_bytes())
+    summary = evaluate(real_data / "original_format", tmp_path / "p", tmp_path / "scores.csv")
+    assert list(summary.groups) == ["all", "ET >= 3 ml"]
+    assert all(region.metrics["dice"].mean == 1 for region in summary.groups["all"].values())
+    rows = next(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert float(rows["truth_ml_ET"]) == pytest.approx(26.45, abs=0.01)  # from the data set's own table

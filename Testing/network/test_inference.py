@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ProtoSegBrainLib.network.inference import Attempt, plan, run_network, run_views, tiles
+from ProtoSegBrainLib.network.model import ModelConfig, ProtoSegNet
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = ModelConfig(
+    widths=(4, 8), blocks=(1, 1), aspp_rates=(1, 2), aspp_channels=4, embedding_channels=4,
+    prototypes_per_class=(2, 1, 1, 2),
+)  # fmt: skip
+
+
+@pytest.fixture
+def a_network() -> ProtoSegNet:
+    """Random weights and running statistics under which every class is seen somewhere."""
+    torch.manual_seed(0)
+    network = ProtoSegNet(SMALL).eval()
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm3d):
+            norm.running_mean.normal_(0, 0.2)
+            norm.running_var.uniform_(0.5, 2)
+    with torch.no_grad():
+        embedding = network.embed(torch.randn(1, 4, 16, 16, 16))[0].flatten(1)  # (C, voxels)
+        chosen = torch.cat([embedding.argmax(1), embedding.argmin(1)])[: len(SMALL.prototype_class)]  # far apart
+        network.prototype_layer.prototype_vectors.copy_(embedding[:, chosen].T[..., None, None, None])
+        logits = network(torch.randn(1, 4, 16, 16, 16)).logits
+        network.last_layer.bias -= logits.mean(dim=(0, 2, 3, 4))
+    return network
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_logits_are_the_last_layer_of_the_similarities(a_network: ProtoSegNet, tta: bool) -> None:
+    images = torch.randn(4, 22, 17, 19)
+    for precision in (torch.float32, torch.bfloat16):
+        with torch.inference_mode():
+            similarities, logits = run_network(a_network, images, precision, tta=tta)
+            assert similarities.dtype == logits.dtype == torch.float32
+            torch.testing.assert_close(a_network.last_layer(similarities[None])[0], logits, atol=1e-5, rtol=0)
+
+
+def test_tiles_with_their_margin_equal_one_window(a_network: ProtoSegNet) -> None:
+    size = (3 * a_network.receptive_field, a_network.receptive_field + 12, 10)
+    images = torch.randn(4, *size)
+    with torch.inference_mode():
+        whole = run_network(a_network, images, torch.float32)
+        tiled = run_network(a_network, images, torch.float32, tile=6)
+        a_network.__class__ = type("Short", (ProtoSegNet,), {"receptive_field": 4})
+        short = run_network(a_network, images, torch.float32, tile=6)
+    for expected, found in zip(whole, tiled, strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-4, rtol=0)  # the logarithm magnifies rounding near 0
+    assert (short[1] - whole[1]).abs().max() > 1e-2, "a margin too short must show, or this test says nothing"
+
+
+def test_tiles_cover_all_once_on_multiples() -> None:
+    covered = np.zeros((24, 16, 8), int)
+    for core, window in tiles((24, 16, 8), tile=6, margin=5, multiple=4):
+        covered[core] += 1
+        for c, w, n in zip(core, window, covered.shape, strict=True):
+            assert w.start == max(0, c.start - 8)
+            assert w.stop == min(n, c.stop + 8)
+    assert (covered == 1).all()
+
+
+def test_mirror_averaging_has_no_preferred_side(a_network: ProtoSegNet) -> None:
+    images = torch.randn(4, 16, 12, 20)
+    with torch.inference_mode():
+        plain = run_network(a_network, images, torch.float32)
+        straight = run_network(a_network, images, torch.float32, tta=True)
+        mirrored = run_network(a_network, images.flip(1), torch.float32, tta=True)
+    for expected, found in zip(straight, mirrored, strict=True):
+        torch.testing.assert_close(found.flip(1), expected, atol=1e-4, rtol=0)
+    assert (straight[1] - plain[1]).abs().max() > 1e-2
+
+
+def test_views_are_turned_back_and_average_to_the_result(a_network: ProtoSegNet) -> None:
+    images = torch.randn(4, 16, 12, 20)
+    with torch.inference_mode():
+        straight, mirrored = run_views(a_network, images, torch.float32, tta=True)
+        of_mirror = run_network(a_network, images.flip(1), torch.float32)
+        averaged = run_network(a_network, images, torch.float32, tta=True)
+        assert len(run_views(a_network, images, torch.float32)) == 1
+    for one, other, turned, mean in zip(straight, mirrored, of_mirror, averaged, strict=True):
+        torch.testing.assert_close(other, turned.flip(1), atol=1e-4, rtol=0)
+        torch.testing.assert_close((one + other) / 2, mean, atol=1e-6, rtol=0)
+
+
+def test_a_gpu_steps_down_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    attempts = plan("auto", "float32", None)
+    cuda = torch.device("cuda")
+    assert attempts[:3] == [
+        Attempt(cuda, torch.float32, None),
+        Attempt(cuda, torch.float16, None),
+        Attempt(cuda, torch.float16, 64),
+    ]
+    assert [(a.device.type, a.tile) for a in attempts[3:]] == [("cpu", None), ("cpu", 64)]
