@@ -36,12 +36,14 @@ if TYPE_CHECKING:
     from ProtoSegBrainLib.explanation.explain import explain
     from ProtoSegBrainLib.explanation.findings import findings
     from ProtoSegBrainLib.explanation.whatif import whatif
-    from ProtoSegBrainLib.images.case import Case, case_from_volumes, list_cases, read_case, read_case_files
+    from ProtoSegBrainLib.images.case import Case, case_from_volumes, read_case, read_case_files
+    from ProtoSegBrainLib.images.naming import list_cases
     from ProtoSegBrainLib.images.simulate import simulate_case
     from ProtoSegBrainLib.images.volume import Volume, read_volume, write_volume
     from ProtoSegBrainLib.network.weights import load_model
     from ProtoSegBrainLib.pictures.report import write_report
-    from ProtoSegBrainLib.result.prediction import Prediction, read_prediction, write_prediction
+    from ProtoSegBrainLib.result.prediction import Prediction
+    from ProtoSegBrainLib.result.prediction_files import read_prediction, write_prediction
     from ProtoSegBrainLib.segmentation.folder import segment_folder
     from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
     from ProtoSegBrainLib.training.train import train
@@ -55,18 +57,18 @@ _HOME = {
     "evaluate": "evaluation.evaluate",
     "explain": "explanation.explain",
     "findings": "explanation.findings",
-    "list_cases": "images.case",
+    "list_cases": "images.naming",
     "load_model": "network.weights",
     "predict": "segmentation.predict",
     "read_case": "images.case",
     "read_case_files": "images.case",
-    "read_prediction": "result.prediction",
+    "read_prediction": "result.prediction_files",
     "read_volume": "images.volume",
     "segment_folder": "segmentation.folder",
     "simulate_case": "images.simulate",
     "train": "training.train",
     "whatif": "explanation.whatif",
-    "write_prediction": "result.prediction",
+    "write_prediction": "result.prediction_files",
     "write_report": "pictures.report",
     "write_volume": "images.volume",
 }

@@ -8,8 +8,11 @@ import numpy as np
 from scipy import ndimage
 
 from ProtoSegBrainLib.labels import CLASSES
-from ProtoSegBrainLib.network.evidence import Evidence
+from ProtoSegBrainLib.network.evidence import Evidence, Prototype
 from ProtoSegBrainLib.result.prediction import LARGEST_IN_BRAIN, Prediction, volumes_ml
+
+AVERAGE = {"t1n": 0.0, "t1c": 0.0, "t2w": 0.0, "t2f": 0.0}
+"""A profile that is nothing but the brain's mean."""
 
 
 def evidence_for(prototype_class: list[str] | tuple[str, ...], weight: float = 1.0, bias: float = 0.0) -> Evidence:
@@ -17,6 +20,13 @@ def evidence_for(prototype_class: list[str] | tuple[str, ...], weight: float = 1
     owners = np.array([CLASSES.index(name) for name in prototype_class])
     weights = weight * (owners == np.arange(len(CLASSES))[:, None])
     return Evidence(tuple(prototype_class), weights.astype(np.float32), np.full(len(CLASSES), bias, np.float32))
+
+
+def prototype(class_name: str, surroundings: dict[str, float] | None = None, **profile: float) -> Prototype:
+    """The record of a prototype that looks average but for what is given."""
+    return Prototype(
+        0, class_name, "case_1", (1.5, -2.0, 3.25), 2.0, AVERAGE | profile, 0.0, surroundings=surroundings or {}
+    )
 
 
 def prediction_for(

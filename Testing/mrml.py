@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ pytest.importorskip("slicer", reason="needs slicer-core (pip install slicer-core
 
 import slicer
 import vtk
-from by_hand import evidence_for, prediction_for
+from by_hand import evidence_for, prediction_for, without_prototypes
 from ProtoSegBrainScene.context import contextForCore
 from ProtoSegBrainScene.grid import addVolume, matrixOf, voxelsOf
 from ProtoSegBrainScene.offscreen import NO_OPENGL, canRender
+from ProtoSegBrainScene.result import showPrediction
 
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
+from ProtoSegBrainLib.network.evidence import Calibration
 
 CLASSES_BY_HAND = ("background", "NCR", "ED", "ET")
 SHAPE = (10, 12, 14)
@@ -49,6 +52,14 @@ def a_prediction(affine: np.ndarray = OBLIQUE) -> Any:
     return prediction_for(maps, evidence_for(CLASSES_BY_HAND), affine, brain)
 
 
+def a_mute_prediction(affine: np.ndarray = OBLIQUE) -> Any:
+    """A result without prototypes whose rules changed the label: ET that is too small to be believed became NCR."""
+    made = a_prediction(affine)
+    rules = replace(made.evidence, calibration=Calibration(minimum_et_ml=made.volumes_ml["ET"] + 1))
+    label = np.where(made.label == 3, np.uint8(1), made.label)
+    return without_prototypes(replace(made, evidence=rules, label=label), regions=("WT",))
+
+
 def add_inputs(scene: Any, affine: np.ndarray = OBLIQUE, shape: tuple[int, int, int] = SHAPE) -> dict[str, Any]:
     """Four volumes, each with other numbers."""
     numbers = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
@@ -58,6 +69,15 @@ def add_inputs(scene: Any, affine: np.ndarray = OBLIQUE, shape: tuple[int, int, 
         )
         for n, role in enumerate(MODALITIES)
     }
+
+
+def shown(affine: np.ndarray = OBLIQUE, **changes: Any) -> tuple[Any, dict[str, Any], Any, Any]:
+    """Context, inputs, prediction (with these fields changed) and nodes of a result that is shown."""
+    context = a_context()
+    inputs = add_inputs(context.scene, affine)
+    prediction = a_prediction(affine)
+    prediction = type(prediction)(**{**vars(prediction), **changes})
+    return context, inputs, prediction, showPrediction(context, prediction, inputs)
 
 
 def label_seen(segmentation: Any, volume: Any, names: tuple[str, ...] = ("NCR", "ED", "ET")) -> np.ndarray:

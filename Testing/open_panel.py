@@ -18,17 +18,17 @@ from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
 from ProtoSegBrainLib.network.evidence import Evidence, Prototype
 from ProtoSegBrainLib.result.prediction import Prediction
-from ProtoSegBrainLib.segmentation.client import Done, Event
+from ProtoSegBrainLib.segmentation.process import Done, Event
 
 OWNERS = ("background", "NCR", "ED", "ET", "ET")
 CENTRES = {1: (5, 5, 4), 2: (5, 4, 4), 3: (6, 5, 4), 4: (4, 6, 3)}
 """Voxel of the prototypes' grid that each is like."""
 OBLIQUE = np.array([[0.0, -2.0, 0.3, 20.0], [1.5, 0.0, 0.0, -30.0], [0.0, 0.2, 3.0, 5.0], [0, 0, 0, 1]])
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class QuietWorker:
-    """Has the methods of ``worker_client.Worker``; answers with what a test puts into ``events``."""
+    """Has the methods of ``segmentation.client.Worker``; answers with what a test puts into ``events``."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -72,6 +72,22 @@ class OpenPanel:
     def ui(self) -> Any:
         return self.widget.ui
 
+    @property
+    def logic(self) -> Any:
+        return self.widget.logic
+
+    @property
+    def inputs(self) -> Any:
+        return self.widget.panel.inputs
+
+    @property
+    def parameters(self) -> Any:
+        return self.widget.panel.parameters
+
+    @property
+    def result(self) -> Any:
+        return self.widget.panel.result
+
     def click(self, name: str) -> None:
         getattr(self.ui, name).click()
 
@@ -92,14 +108,14 @@ class OpenPanel:
 
     def segment(self, prediction: Prediction | None = None) -> Any:
         """Inputs, a click on Segment, an answer; the result that is shown."""
-        if not any(self.widget.inputs.nodes().values()):
-            self.widget.inputs.choose(add_inputs())
+        if not any(self.inputs.nodes().values()):
+            self.inputs.choose(add_inputs())
         self.click("segmentButton")
         self.answer(Done(len(self.worker.asked), prediction or a_prediction()))
-        return self.widget.result
+        return self.result
 
     def row_of(self, prototype: int) -> int:
-        return [row.index for row in self.widget.prototypes._rows].index(prototype)
+        return [row.index for row in self.widget.panel.prototypes._rows].index(prototype)
 
     def tick(self, prototype: int, on: bool) -> None:
         """Click into the box of a prototype."""
@@ -153,6 +169,17 @@ def add_inputs(prefix: str = "by hand ") -> dict[str, Any]:
         )
         for role, image in zip(MODALITIES, images, strict=True)
     }
+
+
+def crosshair_at(*ras: float) -> None:
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCrosshairRAS(*ras)
+
+
+def foregrounds() -> set[str | None]:
+    """Ids of the volumes that lie over others in the slice views."""
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", slicer.mrmlScene)
+    return {composite.GetForegroundVolumeID() for composite in composites}
 
 
 def a_prediction() -> Prediction:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ProtoSegBrainLib.labels import MODALITIES
-from ProtoSegBrainLib.network.model import NetworkOutput
+from ProtoSegBrainLib.network.segmentation_net import NetworkOutput
 
 T1C = MODALITIES.index("t1c")
 STEEP = 100.0

@@ -462,7 +462,7 @@ def use_true_properties() -> None:
 
     panel = MODULE / "ProtoSegBrainPanel"
     ours = ["ProtoSegBrain", "ProtoSegBrainPanel", *(f"ProtoSegBrainPanel.{file.stem}" for file in panel.glob("*.py"))]
-    tests = [name for name in sys.modules if name.startswith(("test_panel", "open_panel", "slicer_stand_ins"))]
+    tests = [name for name in sys.modules if name.startswith(("Testing.panel", "open_panel", "slicer_stand_ins"))]
     with _without_torch():
         for name in tests:
             __feature__.set_selection(0, name)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ProtoSegBrainLib.network.model import ModelConfig
-from ProtoSegBrainLib.patches.dataset import TrainingCase
+from ProtoSegBrainLib.patches.cases import TrainingCase
 
 SHAPE = (24, 20, 22)  # not multiples of the network's 4, so that windows are padded
 # Mean z-score of each class in t1n, t1c, t2w, t2f.

@@ -33,13 +33,17 @@ MAY_IMPORT = {
 }
 # All others load without torch: seconds matter at Slicer's start, for `--help` and for programs that only read results.
 ABOUT_TORCH = {
-    *("network.inference", "network.model", "network.networks", "network.peers", "network.weights"),
-    *("patches.augmentation", "patches.dataset"),
-    *("explanation.deletion", "explanation.faithfulness", "explanation.perturbation", "explanation.portrait"),
-    *("training.losses", "training.muon", "training.prototype_trainer", "training.prototypes", "training.pruning"),
-    *("training.train", "training.trainer"),
-    *("segmentation.folder", "segmentation.predict"),
-    *("evaluation.calibration", "sharing.bundle", "sharing.export"),
+    *("network.blocks", "network.device", "network.inference", "network.last_layer", "network.model"),
+    *("network.networks", "network.peers", "network.processes", "network.prototype_layer"),
+    *("network.segmentation_net", "network.weights"),
+    *("patches.augmentation", "patches.cases", "patches.sampling", "patches.scanners", "patches.tumours"),
+    *("explanation.deletion", "explanation.faithfulness", "explanation.patch", "explanation.perturbation"),
+    "explanation.portrait",
+    *("training.checkpoint", "training.losses", "training.optimisation", "training.prototype_trainer"),
+    *("training.prototypes", "training.pruning", "training.recipe", "training.train", "training.trainer"),
+    "training.validation",
+    *("segmentation.folder", "segmentation.job", "segmentation.predict"),
+    *("evaluation.calibration", "sharing.bundle", "sharing.export", "sharing.workflow"),
 }
 BANNED = {"slicer", "qt", "ctk", "vtk"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "core", "tools"}

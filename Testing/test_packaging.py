@@ -1,20 +1,34 @@
-"""Slicer installs what its CMake files list and nothing else: the lists are compared with the tree."""
+"""Slicer installs what its CMake files list, pip what the wheel holds: both are compared with the tree."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import struct
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 RAW = "https://raw.githubusercontent.com/ProtoSegBrain/SlicerProtoSegBrain/main/"
-SHIPPED = {
-    "ProtoSegBrain": {".py", ".ui", ".png", ".txt", ".json"},
-    "ProtoSegBrainLib": {".py", ".css", ".js", ".json", ".safetensors", ".typed", ".yaml"},
-}
+OF_SLICER = ("ProtoSegBrain", "ProtoSegBrainLib")
+OF_THE_WHEEL = {"ProtoSegBrainLib": "ProtoSegBrainLib", "ProtoSegBrainScene": "ProtoSegBrain/ProtoSegBrainScene"}
+"""Name in the wheel and folder of the tree."""
+ALL_THAT_COULD_COME = (
+    *("ProtoSegBrain", "ProtoSegBrainLib", "Resources", "Testing", "benchmarks", "docs"),
+    *("LICENSE", "README.md", "pyproject.toml"),
+)
+BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+
+
+def files_of(folder: str) -> list[str]:
+    """All files of a folder of the tree, but those that only say how it is built."""
+    paths = [path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*") if path.is_file()]
+    return [path.as_posix() for path in paths if "__pycache__" not in path.parts and path.name != "CMakeLists.txt"]
 
 
 def listed_in(folder: str) -> list[str]:
@@ -30,15 +44,38 @@ def metadata(name: str) -> str:
     return found.group(1)
 
 
-@pytest.mark.parametrize("folder", SHIPPED)
+@pytest.mark.parametrize("folder", OF_SLICER)
 def test_cmake_lists_every_file_of_the_tree_once(folder: str) -> None:
-    tree = [
-        path.relative_to(ROOT / folder).as_posix()
-        for path in (ROOT / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.name != "CMakeLists.txt"
-    ]
-    tree = [name for name in tree if Path(name).suffix in SHIPPED[folder] or Path(name).name == "py.typed"]
-    assert sorted(listed_in(folder)) == sorted(tree)
+    assert sorted(listed_in(folder)) == sorted(files_of(folder))
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], str]:
+    """Names of the files in the wheel, and what was said while it was built, from a copy of the tree."""
+    pytest.importorskip("setuptools", minversion="77")
+    copy, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("wheel")
+    for name in ALL_THAT_COULD_COME:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, copy)
+    command = [sys.executable, "-c", BUILD, str(out)]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    (wheel,) = out.glob("*.whl")
+    return set(zipfile.ZipFile(wheel).namelist()), said
+
+
+def test_the_wheel_holds_every_file_of_library_and_scene_code_and_nothing_else(build: tuple[set[str], str]) -> None:
+    names, _ = build
+    expected = {f"{name}/{file}" for name, folder in OF_THE_WHEEL.items() for file in files_of(folder)}
+    assert {name for name in names if ".dist-info/" not in name} == expected
+
+
+def test_the_build_knows_of_every_folder_that_it_ships(build: tuple[set[str], str]) -> None:
+    _, said = build
+    assert "is absent from the `packages` configuration" not in said
 
 
 def test_slicer_takes_one_python_file_of_the_modules_folder_as_the_module() -> None:

@@ -16,7 +16,7 @@ from ProtoSegBrainLib.commands.cli import main
 from ProtoSegBrainLib.images.case import read_case
 from ProtoSegBrainLib.images.simulate import simulate_case, write_case
 from ProtoSegBrainLib.labels import CLASSES
-from ProtoSegBrainLib.result.prediction import read_prediction
+from ProtoSegBrainLib.result.prediction_files import read_prediction
 
 MODELS = {"plain": PLAIN, "peer": PEER, "whole": WHOLE}
 Run = Callable[..., tuple[int, dict[str, Any]]]

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from ProtoSegBrainLib.images.volume import bounding_box
 from ProtoSegBrainLib.labels import REGIONS
-from ProtoSegBrainLib.network.model import upsample
-from ProtoSegBrainLib.patches.dataset import TrainingCase, class_shares, prepare_data
+from ProtoSegBrainLib.network.segmentation_net import upsample
+from ProtoSegBrainLib.patches.cases import TrainingCase, class_shares, prepare_data
 from ProtoSegBrainLib.result.metrics import dice
 from ProtoSegBrainLib.training.losses import cross_entropy_loss
 from ProtoSegBrainLib.training.train import read_split

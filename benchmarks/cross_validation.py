@@ -1,10 +1,10 @@
-"""Calibrate, predict, score and take apart the models of a cross-validation; writes what docs/RESULTS.md quotes.
+"""Calibrate, predict, score and take apart the models of a cross-validation; writes what docs/results.md quotes.
 
 Needs ``RUNS/fold_K/model.safetensors`` from ``protosegbrain train --fold K --out RUNS/fold_K`` for two folds or more.
 Every case is predicted by the model that did not train on it, with the calibration chosen on the *other* folds. A model
 in ``RUNS/all`` gets the calibration of all folds.
 
-    python benchmarks/cross_validation.py --data DATA --splits DATA/splits.json --runs RUNS --out docs/results
+    python benchmarks/cross_validation.py --data DATA --splits DATA/splits.json --runs RUNS --out RUNS/scores
 
 With ``--calibration-of MODEL`` nothing is chosen: every fold's model, of which one is enough then, gets the calibration
 of that model.
@@ -25,16 +25,17 @@ from tqdm import tqdm
 
 from ProtoSegBrainLib.evaluation.calibration import Observation, fit, observe
 from ProtoSegBrainLib.evaluation.evaluate import Summary, evaluate
-from ProtoSegBrainLib.images.case import list_cases, read_case
+from ProtoSegBrainLib.images.case import read_case
+from ProtoSegBrainLib.images.naming import list_cases
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.network.evidence import Calibration
 from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.network.weights import load_model, read_card, recalibrate
-from ProtoSegBrainLib.patches.dataset import TrainingCase, prepare_data, whole_window
-from ProtoSegBrainLib.result.prediction import write_prediction
+from ProtoSegBrainLib.patches.cases import TrainingCase, prepare_data, whole_window
+from ProtoSegBrainLib.result.prediction_files import write_prediction
 from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
 from ProtoSegBrainLib.training.train import read_split
-from ProtoSegBrainLib.training.trainer import mean_dice
+from ProtoSegBrainLib.training.validation import mean_dice
 
 
 def main() -> None:
@@ -102,7 +103,7 @@ def predict_held_out(models: dict[str, Path], held_out: dict[str, list[str]], op
 
 
 def as_table(summary: Summary) -> str:
-    """The summary as the Markdown table of docs/RESULTS.md."""
+    """The summary as a Markdown table."""
     lines = ["| cases | region | n (empty) | Dice mean | median | sd | HD95 mm mean | median | sd |", "|---" * 9 + "|"]
     for group, regions in summary.groups.items():
         for region, scores in regions.items():

@@ -12,9 +12,9 @@ import numpy as np
 
 from ProtoSegBrainLib.labels import REGIONS
 from ProtoSegBrainLib.network.weights import load_model
-from ProtoSegBrainLib.patches.dataset import prepare_data
+from ProtoSegBrainLib.patches.cases import prepare_data
 from ProtoSegBrainLib.training.train import read_split
-from ProtoSegBrainLib.training.trainer import mean_dice
+from ProtoSegBrainLib.training.validation import mean_dice
 
 
 def main() -> None:

@@ -142,7 +142,7 @@ def prepare_ours(options: argparse.Namespace) -> Callable[[Path], dict[str, Any]
     from ProtoSegBrainLib.images.case import read_case
     from ProtoSegBrainLib.network.model import ModelConfig, ProtoSegNet
     from ProtoSegBrainLib.network.weights import ModelCard, load_model
-    from ProtoSegBrainLib.result.prediction import write_prediction
+    from ProtoSegBrainLib.result.prediction_files import write_prediction
     from ProtoSegBrainLib.segmentation.memory import keep_freed_memory
     from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
 

@@ -27,8 +27,8 @@ import torch
 from ProtoSegBrainLib.images.case import read_case
 from ProtoSegBrainLib.images.preprocess import prepare
 from ProtoSegBrainLib.labels import REGIONS
-from ProtoSegBrainLib.network.inference import run_network
-from ProtoSegBrainLib.network.model import SegmentationNet, fuse_for_inference
+from ProtoSegBrainLib.network.inference import fuse_for_inference, run_network
+from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
 from ProtoSegBrainLib.network.weights import load_model
 from ProtoSegBrainLib.sharing.export import to_onnx
 

@@ -1,9 +1,9 @@
-"""What Dice to expect without each modality: the table of docs/RESULTS.md.
+"""What Dice to expect without each modality: a table of docs/results.md.
 
 The network was trained with modality dropout. Each held-out case is segmented as it is and with one modality set to 0,
 by the model of ``RUNS/fold_K`` that did not train on it, at that model's minimum volumes.
 
-    python benchmarks/missing_modalities.py --data DATA --splits DATA/splits.json --runs RUNS --out docs/results
+    python benchmarks/missing_modalities.py --data DATA --splits DATA/splits.json --runs RUNS --out RUNS/scores
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ProtoSegBrainLib.evaluation.calibration import decide_observed, observe
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, REGIONS
 from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.network.weights import ModelCard, load_model
-from ProtoSegBrainLib.patches.dataset import TrainingCase, prepare_data
+from ProtoSegBrainLib.patches.cases import TrainingCase, prepare_data
 from ProtoSegBrainLib.result.metrics import dice
 from ProtoSegBrainLib.training.train import read_split
 

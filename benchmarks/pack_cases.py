@@ -46,8 +46,8 @@ def main() -> None:
 
 def pack(options: argparse.Namespace) -> None:
     """Prepare what the cache lacks, and write the parts."""
-    from ProtoSegBrainLib.images.case import list_cases
-    from ProtoSegBrainLib.patches.dataset import prepare_data
+    from ProtoSegBrainLib.images.naming import list_cases
+    from ProtoSegBrainLib.patches.cases import prepare_data
 
     case_ids = [case_id for case_id, _ in list_cases(options.data)]
     prepare_data(options.data, case_ids, options.cache)

@@ -64,11 +64,11 @@ def open_with_real_worker(module: Any, patch: pytest.MonkeyPatch) -> OpenPanel:
 
 def measure(panel: OpenPanel, options: argparse.Namespace) -> None:
     """Do what a user does and say how long each step took."""
-    widget, ui = panel.widget, panel.ui
-    widget.inputs.choose(widget.logic.loadFolder(options.case))
+    ui = panel.ui
+    panel.inputs.choose(panel.logic.loadFolder(options.case))
     say("first Segment to overlay, worker not running", [segment(panel)])
     say("further Segment to overlay", [segment(panel) for _ in range(options.runs)])
-    widget.enter()
+    panel.widget.enter()
     say("choose a prototype", [timed(ui.prototypesTable.selectRow, row) for row in range(PROTOTYPES)])
     say("turn a prototype off", [timed(panel.tick, turned_off(panel, row), False) for row in range(PROTOTYPES)])
     ui.showThreeDCheckBox.click()
@@ -79,9 +79,9 @@ def measure(panel: OpenPanel, options: argparse.Namespace) -> None:
 
 def segment(panel: OpenPanel) -> float:
     """Seconds from the click to the result in the scene; as in Slicer, nothing is done between two looks."""
-    earlier, start = panel.widget.result, time.perf_counter()
+    earlier, start = panel.result, time.perf_counter()
     panel.click("segmentButton")
-    while panel.widget.requests.isSegmenting or panel.widget.result in (None, earlier):
+    while panel.widget.panel.requests.isSegmenting or panel.result in (None, earlier):
         if time.perf_counter() - start > LONGEST_S or panel.ui.messageFrame.visible:
             raise SystemExit(f"No result: {panel.text('messageLabel')}")
         QtWidgets.QApplication.processEvents()
@@ -90,7 +90,7 @@ def segment(panel: OpenPanel) -> float:
 
 
 def turned_off(panel: OpenPanel, row: int) -> int:
-    return int(panel.widget.prototypes._rows[row].index)
+    return int(panel.widget.panel.prototypes._rows[row].index)
 
 
 def timed(action: Callable[..., Any], *arguments: Any) -> float:

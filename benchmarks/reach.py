@@ -19,7 +19,7 @@ from ProtoSegBrainLib.explanation.faithfulness import brain_maps
 from ProtoSegBrainLib.explanation.mapscores import grid_dice, purity
 from ProtoSegBrainLib.network.model import with_reach
 from ProtoSegBrainLib.network.weights import evidence_of, load_model
-from ProtoSegBrainLib.patches.dataset import prepare_data, whole_window
+from ProtoSegBrainLib.patches.cases import prepare_data, whole_window
 from ProtoSegBrainLib.training.train import read_split
 
 REACHES = (None, 3.0, 2.0, 1.5, 1.0)

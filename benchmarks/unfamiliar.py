@@ -3,7 +3,7 @@
 Each case goes through ``predict`` with the model of ``RUNS/fold_K`` that did not train on it, whose limits were chosen
 on the other folds.
 
-    python benchmarks/unfamiliar.py --data DATA --splits DATA/splits.json --runs RUNS --out docs/results
+    python benchmarks/unfamiliar.py --data DATA --splits DATA/splits.json --runs RUNS --out RUNS/scores
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from ProtoSegBrainLib.images.case import Case, list_cases, read_case
+from ProtoSegBrainLib.images.case import Case, read_case
+from ProtoSegBrainLib.images.naming import list_cases
 from ProtoSegBrainLib.images.simulate import SimulationConfig, simulate_case
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
 from ProtoSegBrainLib.network.weights import load_model

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ProtoSegBrainLib.segmentation.client import Failed, Progress
+from ProtoSegBrainLib.segmentation.process import Failed, Progress
 
 
 @dataclass(frozen=True)

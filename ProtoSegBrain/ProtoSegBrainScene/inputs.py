@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ProtoSegBrainLib.images.case import GOOD_OVERLAP, LEAST_OVERLAP, choose_reference, role_of_name
+from ProtoSegBrainLib.images.case import choose_reference
+from ProtoSegBrainLib.images.checks import GOOD_OVERLAP, LEAST_OVERLAP
+from ProtoSegBrainLib.images.naming import role_of_name
 from ProtoSegBrainLib.images.volume import Volume, overlap, same_grid, same_lattice
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_ALIASES, MODALITY_NAMES, listed
 from ProtoSegBrainScene.grid import voxelsOf, worldAffineOf

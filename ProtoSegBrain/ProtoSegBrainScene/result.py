@@ -1,38 +1,31 @@
 """All nodes of a result: shown, changed, found again after a scene was reloaded, removed.
 
-The segmentation node refers to all others, so that whoever has it has the result. What a result says is kept whole: the
-similarities of all prototypes, what is brain, and the rest as JSON. Probabilities are not kept but computed again; of a
-model without prototypes they are kept in place of the similarities.
+The segmentation node refers to all others, so that whoever has it has the result.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import slicer
 import vtk
 
-from ProtoSegBrainLib.explanation.whatif import whatif
-from ProtoSegBrainLib.images.volume import Volume, begin_at, bounding_box, same_grid
+from ProtoSegBrainLib.images.volume import Volume, same_grid
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
-from ProtoSegBrainLib.network.evidence import Evidence
-from ProtoSegBrainLib.result.decision import Decision, decide
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainLib.result.uncertainty import entropy
-from ProtoSegBrainScene.grid import addVolume, matrixOf, setVoxels, voxelsOf, worldAffineOf
+from ProtoSegBrainScene.grid import matrixOf, setVoxels, worldAffineOf
 from ProtoSegBrainScene.heatmap import fillSimilarity, setUpMapDisplay
 from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE, ROLE, SURFACE_ROLE
 from ProtoSegBrainScene.rendering import paintSurface, surfaceIsPainted
 from ProtoSegBrainScene.segmentation import FILL_OPACITY, fillRegions, segmentNames, setUpDisplay, showClasses
+from ProtoSegBrainScene.stored import storePrediction
 from ProtoSegBrainScene.tables import fillPrototypeTable, fillVolumeTable
 
-ARRAYS = ("label", "probabilities", "similarities", "similarity_affine", "affine", "disagreement")
-"""Fields of a ``Prediction`` that are not in the details' JSON."""
 OF_PROTOTYPES = ("similarities", "similarity")
 """Nodes that the result of a model without prototypes does not have."""
 OF_NO_PROTOTYPES = ("probabilities",)
@@ -104,7 +97,7 @@ def showPrediction(
 def updateResult(context: Any, nodes: ResultNodes, prediction: Prediction) -> None:
     """Show a changed result (what-if) in the same nodes: segments keep ids, display and 3D.
 
-    The details stay those of the model's own result: ``restorePrediction`` gives that.
+    What is stored stays the model's own result: ``restorePrediction`` gives that.
 
     Args:
         context: ``SceneContext``.
@@ -120,34 +113,6 @@ def updateResult(context: Any, nodes: ResultNodes, prediction: Prediction) -> No
     fillPrototypeTable(nodes.prototypes, prediction)
     if surfaceIsPainted(nodes):
         paintSurface(context, nodes, prediction, True)
-
-
-def restorePrediction(nodes: ResultNodes) -> Prediction:
-    """The model's own result from its nodes, for example of a scene that was reloaded.
-
-    Label and probabilities are computed again from the similarities, which gives what ``predict`` gave; of a model
-    without prototypes the label is, from the probabilities.
-
-    Raises:
-        ValueError: The nodes do not hold a result of this version.
-    """
-    try:
-        values = json.loads(nodes.details.GetText())
-        stored = Prediction(
-            **{
-                **values,
-                "evidence": Evidence.from_dict(values["evidence"]),
-                "warnings": tuple(values["warnings"]),
-            },
-            **_storedArrays(nodes),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{nodes.segmentation.GetName()} does not hold a result of this version of ProtoSegBrain "
-            f"({type(error).__name__}: {error}); segment the case again."
-        ) from error
-    decided = _decidedAgain(nodes, stored) if nodes.similarities is None else whatif(stored)
-    return replace(stored, label=decided.label, probabilities=decided.probabilities)
 
 
 def findResult(scene: Any, segmentation: Any) -> ResultNodes | None:
@@ -195,50 +160,25 @@ def _addParts(context: Any, prediction: Prediction) -> dict[str, Any]:
     setUpDisplay(regions, 0.0)
     regions.GetDisplayNode().SetVisibility(False)
     regions.SetHideFromEditors(True)  # whoever chooses a result chooses the segmentation
-    details = scene.AddNewNodeByClass("vtkMRMLTextNode", f"{case_id} details")
-    details.SetText(_detailsOf(prediction))
     volumes = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{case_id} volumes")
     fillVolumeTable(volumes, prediction)
     prototypes = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{case_id} prototypes")
     fillPrototypeTable(prototypes, prediction)
-    parts = {"regions": regions, "details": details, "volumes": volumes, "prototypes": prototypes}
-    return {**parts, **_addVolumes(context, prediction)}
+    parts = {"regions": regions, "volumes": volumes, "prototypes": prototypes}
+    return {**parts, **_addMaps(context, prediction), **storePrediction(scene, prediction)}
 
 
-def _addVolumes(context: Any, prediction: Prediction) -> dict[str, Any]:
+def _addMaps(context: Any, prediction: Prediction) -> dict[str, Any]:
     grid = prediction.affine
-    brain = Volume((prediction.probabilities[0] < 1).astype(np.uint8), grid)
     maps = {"uncertainty": Volume(entropy(prediction.probabilities), grid)}
     if len(prediction.similarities):
         maps["similarity"] = Volume(prediction.similarities[0], prediction.similarity_affine)
-        channels = {"similarities": Volume(np.moveaxis(prediction.similarities, 0, -1), prediction.similarity_affine)}
-    else:
-        channels = {"probabilities": _tumourIn(prediction, brain)}
     if prediction.disagreement is not None:
         maps["disagreement"] = Volume(prediction.disagreement, grid)
     nodes = {name: _addMap(context, f"{prediction.case_id} {name}", map_) for name, map_ in maps.items()}
     if "similarity" in nodes:
         fillSimilarity(nodes["similarity"], prediction, 0)
-    for name, volume in channels.items():
-        nodes[name] = _addChannels(context, f"{prediction.case_id} {name}", volume)
-    nodes["brain"] = addVolume(context.scene, "vtkMRMLLabelMapVolumeNode", f"{prediction.case_id} brain", brain)
     return nodes
-
-
-def _tumourIn(prediction: Prediction, brain: Volume) -> Volume:
-    """Probabilities of NCR, ED, ET, (X, Y, Z, 3), in the box around the brain: outside it they are 0."""
-    box = bounding_box(brain.array) or tuple(slice(0, n) for n in brain.shape)
-    tumour = np.moveaxis(prediction.probabilities[1:], 0, -1)[box]
-    return Volume(tumour, begin_at(prediction.affine, [side.start for side in box]))
-
-
-def _addChannels(context: Any, name: str, volume: Volume) -> Any:
-    kind = "vtkMRMLVectorVolumeNode" if volume.array.shape[-1] > 1 else "vtkMRMLScalarVolumeNode"
-    node = addVolume(context.scene, kind, name, volume)
-    node.SetVoxelVectorType(slicer.vtkMRMLVolumeNode.VoxelVectorTypeUndefined)  # not to be turned from LPS
-    storage = context.scene.AddNewNodeByClass("vtkMRMLNRRDStorageNode")  # the only one for so many values per voxel
-    node.SetAndObserveStorageNodeID(storage.GetID())
-    return node
 
 
 def _addMap(context: Any, name: str, map_: Volume) -> Any:
@@ -247,40 +187,6 @@ def _addMap(context: Any, name: str, map_: Volume) -> Any:
     node.SetIJKToRASMatrix(matrixOf(map_.affine))
     setVoxels(node, map_.array)
     return node
-
-
-def _detailsOf(prediction: Prediction) -> str:
-    values = {field.name: getattr(prediction, field.name) for field in fields(prediction) if field.name not in ARRAYS}
-    return json.dumps({**values, "evidence": prediction.evidence.to_dict()})
-
-
-def _storedArrays(nodes: ResultNodes) -> dict[str, np.ndarray | None]:
-    brain = voxelsOf(nodes.brain) > 0
-    return {
-        "label": np.zeros_like(brain, np.uint8),
-        "probabilities": np.where(brain, np.float32(0), np.float32(1))[None],
-        **_storedSimilarities(nodes),
-        "affine": worldAffineOf(nodes.brain),
-        "disagreement": None if nodes.disagreement is None else voxelsOf(nodes.disagreement).copy(order="K"),
-    }
-
-
-def _storedSimilarities(nodes: ResultNodes) -> dict[str, np.ndarray]:
-    if nodes.similarities is None:
-        shape = voxelsOf(nodes.brain).shape
-        return {"similarities": np.empty((0, *shape), np.float32), "similarity_affine": worldAffineOf(nodes.brain)}
-    maps = voxelsOf(nodes.similarities)
-    maps = maps[..., None] if maps.ndim == 3 else maps
-    similarities = np.moveaxis(maps, -1, 0).copy(order="K")
-    return {"similarities": similarities, "similarity_affine": worldAffineOf(nodes.similarities)}
-
-
-def _decidedAgain(nodes: ResultNodes, stored: Prediction) -> Decision:
-    """From the probabilities of NCR, ED and ET; they are calibrated already."""
-    tumour = np.moveaxis(voxelsOf(nodes.probabilities), -1, 0)
-    brain = stored.probabilities[0] < 1
-    affine = worldAffineOf(nodes.probabilities)
-    return decide(tumour, affine, brain, stored.affine, stored.evidence.calibration)
 
 
 def _fillSegmentation(nodes: ResultNodes, prediction: Prediction, inputs: Mapping[str, Any]) -> None:

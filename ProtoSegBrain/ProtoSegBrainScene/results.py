@@ -10,7 +10,8 @@ from typing import Any
 from ProtoSegBrainLib.explanation.whatif import whatif
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainScene.context import SceneContext
-from ProtoSegBrainScene.result import ResultNodes, findResult, restorePrediction, showPrediction, updateResult
+from ProtoSegBrainScene.result import ResultNodes, findResult, showPrediction, updateResult
+from ProtoSegBrainScene.stored import restorePrediction
 
 
 @dataclass

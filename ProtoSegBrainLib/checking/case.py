@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ProtoSegBrainLib.checking.recognition import class_order, class_ranks, modality_order
-from ProtoSegBrainLib.images.case import LEAST_ZERO_SHARE, Case, read_case
+from ProtoSegBrainLib.images.case import Case, read_case
+from ProtoSegBrainLib.images.checks import LEAST_ZERO_SHARE
 from ProtoSegBrainLib.images.preprocess import NetworkInput, prepare
 from ProtoSegBrainLib.images.volume import Volume, bounding_box, voxel_ml
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES, MODALITY_NAMES, REGIONS, listed

@@ -1,6 +1,6 @@
 """A folder of cases on the bench: a table of what is in them, what is wrong with them, and two pictures.
 
-``check_data`` looks at each case (case_check.py) and then across them: copies of one image, two cases of one name,
+``check_data`` looks at each case (case.py) and then across them: copies of one image, two cases of one name,
 labels in different codings. ``write_check`` makes the files.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from ProtoSegBrainLib.checking.case import SEVERITIES, CheckedCase, Problem, check_case
 from ProtoSegBrainLib.files import write_whole
-from ProtoSegBrainLib.images.case import list_cases, role_of_name
+from ProtoSegBrainLib.images.naming import list_cases, role_of_name
 from ProtoSegBrainLib.images.volume import SUFFIXES
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES, MODALITY_NAMES, REGIONS, listed
 from ProtoSegBrainLib.network.evidence import Normality

@@ -2,7 +2,7 @@
 
 No header shows modalities under each other's names or classes under each other's numbers. Both are found by trying
 every order and asking which fits best: that of the modalities by the contrasts which a calibrated model knows from its
-cases (familiarity.py), that of the classes by how gliomas look: oedema lies outermost, enhancing tumour is the
+cases (result/familiarity.py), that of the classes by how gliomas look: oedema lies outermost, enhancing tumour is the
 brightest class on T1ce. Another order must fit clearly better, so that a rare case is not taken for a wrong one.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ProtoSegBrainLib.images.case import LEAST_VOXELS_COMPARED
+from ProtoSegBrainLib.images.codings import LEAST_VOXELS_COMPARED
 from ProtoSegBrainLib.images.preprocess import NetworkInput
 from ProtoSegBrainLib.images.volume import bounding_box
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES

@@ -15,13 +15,71 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
-from ProtoSegBrainLib.commands.console import is_first_process
-from ProtoSegBrainLib.commands.segmentation import COMMANDS
+from ProtoSegBrainLib.commands import data, evaluation, explanation, models, prototypes, segmentation, training
+from ProtoSegBrainLib.commands.console import Answer, is_first_process
 from ProtoSegBrainLib.errors import BAD_INPUT
 from ProtoSegBrainLib.segmentation.memory import keep_freed_memory
+
+
+class Command(NamedTuple):
+    """One word of the command line: a function that adds its flags, and one that runs it.
+
+    Both import what they need themselves: torch takes seconds to load, and the help of the others should not.
+    """
+
+    summary: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], Answer]
+
+
+COMMANDS = {
+    "segment": Command("Segment one case.", segmentation.add_segment_flags, segmentation.segment),
+    "segment-folder": Command(
+        "Segment every case of a folder.", segmentation.add_segment_folder_flags, segmentation.segment_folder
+    ),
+    "worker": Command(
+        "Segment what another program asks for, line by line.", segmentation.add_worker_flags, segmentation.worker
+    ),
+    "train": Command("Train the network on labelled cases.", training.add_train_flags, training.train),
+    "evaluate": Command(
+        "Score predictions against the experts' labels.", evaluation.add_evaluate_flags, evaluation.evaluate
+    ),
+    "info": Command("Show the card of a model: origin, prototypes, scores.", models.add_info_flags, models.info),
+    "portray": Command(
+        "Measure a model's prototypes on its training cases, for its card.",
+        prototypes.add_portray_flags,
+        prototypes.portray,
+    ),
+    "cards": Command("Make a page with a card for each prototype.", prototypes.add_cards_flags, prototypes.cards),
+    "faithfulness": Command(
+        "Measure whether the explanations are the reason.", prototypes.add_faithfulness_flags, prototypes.faithfulness
+    ),
+    "explain": Command(
+        "Show what each prototype added to the decision at a place.", explanation.add_explain_flags, explanation.explain
+    ),
+    "whatif": Command(
+        "Turn prototypes of a result off: the new result, without the network.",
+        explanation.add_whatif_flags,
+        explanation.whatif,
+    ),
+    "prune": Command(
+        "Remove prototypes from a model and fit its last layer again.", prototypes.add_prune_flags, prototypes.prune
+    ),
+    "benchmark": Command(
+        "Train networks on the same folds and compare them.", evaluation.add_benchmark_flags, evaluation.benchmark
+    ),
+    "tune": Command("Search for better loss weights by short trainings.", training.add_tune_flags, training.tune),
+    "figures": Command(
+        "Draw a training run, or predictions against the labels.", evaluation.add_figures_flags, evaluation.figures
+    ),
+    "data": Command("Check a folder of cases: table, problems, pictures.", data.add_check_flags, data.check),
+    "export": Command("Write a model for other programs: ONNX, MONAI bundle.", models.add_export_flags, models.export),
+    "simulate": Command("Make a simulated case: four modalities and labels.", data.add_simulate_flags, data.simulate),
+    "demo": Command("Simulate a case, segment it, show what came out.", segmentation.add_demo_flags, segmentation.demo),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,16 +1,13 @@
-"""What all commands share: what they return, the flags they have in common, the progress bar."""
+"""What a command says: its answer when done, a bar of progress before."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ProtoSegBrainLib.labels import LABEL_CONVENTIONS
 from ProtoSegBrainLib.progress import Progress
 
 if TYPE_CHECKING:
@@ -23,36 +20,6 @@ class Answer(NamedTuple):
     values: dict[str, Any]
     text: str | None = None
     exit_code: int = 0
-
-
-class Command(NamedTuple):
-    """One word of the command line."""
-
-    summary: str
-    add_flags: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], Answer]
-
-
-# -- flags ---------------------------------------------------------------------------------------------------------
-
-
-def add_model_flag(parser: argparse.ArgumentParser) -> None:
-    """Which model to use."""
-    parser.add_argument("--model", type=Path, help="weights, .safetensors (default: the bundled ones)")
-
-
-def add_labelled_data_flag(parser: argparse.ArgumentParser) -> None:
-    """Where the experts' labels come from."""
-    parser.add_argument("--data", type=Path, required=True, help="folder with one folder per case, labels included")
-
-
-def add_result_flags(parser: argparse.ArgumentParser) -> None:
-    """How the files of a result are written."""
-    parser.add_argument("--labels", choices=tuple(LABEL_CONVENTIONS), default="brats2020", help="coding of the labels")
-    parser.add_argument("--overwrite", action="store_true", help="replace earlier results of this case")
-
-
-# -- saying it -----------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Command-line flags made from the fields of a config dataclass, and back.
+"""Flags: one for each field of a config dataclass, and back; and those that several commands have.
 
 A field `tile: int | None` becomes `--tile INT`, `tta: bool` becomes `--tta/--no-tta`, `widths: tuple[int, ...]` becomes
 `--widths INT INT ...`, `similarity: Literal["log", "cosine"]` takes one of both. A field that is a dataclass itself
@@ -11,9 +11,15 @@ import argparse
 import types
 from collections.abc import Collection
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ProtoSegBrainLib.labels import LABEL_CONVENTIONS
+
 Config = TypeVar("Config")
+
+
+# -- of a config dataclass -----------------------------------------------------------------------------------------
 
 
 def add_flags(
@@ -94,3 +100,35 @@ def _help(field: Field[Any]) -> str:
     if shown not in (None, "", MISSING):
         text = f"{text} (default: {shown})"
     return text.strip().replace("%", "%%")
+
+
+# -- of several commands -------------------------------------------------------------------------------------------
+
+
+def add_model_flag(parser: argparse.ArgumentParser) -> None:
+    """Which model to use."""
+    parser.add_argument("--model", type=Path, help="weights, .safetensors (default: the bundled ones)")
+
+
+def add_labelled_data_flag(parser: argparse.ArgumentParser) -> None:
+    """Where the experts' labels come from."""
+    parser.add_argument("--data", type=Path, required=True, help="folder with one folder per case, labels included")
+
+
+def add_splits_flag(parser: argparse.ArgumentParser) -> None:
+    """Which cases a fold holds out."""
+    parser.add_argument("--splits", type=Path, required=True, help='JSON file: {"folds": [[case ids], ...]}')
+
+
+def add_result_flags(parser: argparse.ArgumentParser) -> None:
+    """How the files of a result are written."""
+    parser.add_argument("--labels", choices=tuple(LABEL_CONVENTIONS), default="brats2020", help="coding of the labels")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results of this case")
+
+
+def prototype_numbers(text: str) -> tuple[int, ...]:
+    """Numbers of prototypes, "3,7"."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected whole numbers such as 3,7; got {text!r}") from error

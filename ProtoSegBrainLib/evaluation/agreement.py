@@ -119,3 +119,8 @@ def compare_all(pairs: Sequence[tuple[Path, Path]], on_progress: Progress | None
             if on_progress:
                 on_progress(len(results) / len(pairs), f"Comparing {result.case_id}")
     return results
+
+
+def ranked(agreements: Sequence[Agreement]) -> list[Agreement]:
+    """By mean Dice, the best first; equals by name."""
+    return sorted(agreements, key=lambda case: (-case.mean_dice, case.case_id))

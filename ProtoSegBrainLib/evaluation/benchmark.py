@@ -31,14 +31,14 @@ from ProtoSegBrainLib.evaluation.plan import (
     held_out,
     trained,
 )
-from ProtoSegBrainLib.evaluation.tables import write_report
+from ProtoSegBrainLib.evaluation.report import write_report
 from ProtoSegBrainLib.evaluation.timing import child_environment, time_models
 from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.progress import Progress
 
 if TYPE_CHECKING:
-    from ProtoSegBrainLib.segmentation.folder import Job
-    from ProtoSegBrainLib.training.trainer import TrainConfig
+    from ProtoSegBrainLib.segmentation.job import Job
+    from ProtoSegBrainLib.training.recipe import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +182,8 @@ def predict_held_out(plan: Plan, on_progress: Progress | None = None) -> dict[st
     Raises:
         FileNotFoundError: No run is trained, or a case is not there.
     """
-    from ProtoSegBrainLib.segmentation.folder import FAILED, segment_case
+    from ProtoSegBrainLib.segmentation.job import segment_case
+    from ProtoSegBrainLib.segmentation.manifest import FAILED
 
     jobs = [(run, job) for run in trained(plan) for job in _jobs(plan, run)]
     failed: dict[str, str] = {}
@@ -201,10 +202,10 @@ def predict_held_out(plan: Plan, on_progress: Progress | None = None) -> dict[st
 
 def _jobs(plan: Plan, run: Run) -> list[Job]:
     from ProtoSegBrainLib.network.weights import read_card
-    from ProtoSegBrainLib.segmentation.folder import FolderConfig, Job
+    from ProtoSegBrainLib.segmentation.job import Job, JobConfig
 
     out, identity = (run.home / PREDICTIONS).absolute(), read_card(run.model).identity
-    config = FolderConfig(model=run.model.absolute(), overwrite=True, report=False)
+    config = JobConfig(model=run.model.absolute(), overwrite=True, report=False)
     out.mkdir(exist_ok=True)
     return [Job(case_id, place, out, config, identity) for case_id, place in held_out(plan, run.fold).items()]
 

@@ -18,12 +18,13 @@ from torch import Tensor
 
 from ProtoSegBrainLib.images.volume import Volume, voxel_ml
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
+from ProtoSegBrainLib.network.device import half_precision_of
 from ProtoSegBrainLib.network.evidence import Calibration
-from ProtoSegBrainLib.network.inference import calibrated, half_precision_of, run_network
-from ProtoSegBrainLib.network.model import SegmentationNet, fuse_for_inference, upsample
+from ProtoSegBrainLib.network.inference import calibrated, fuse_for_inference, run_network
 from ProtoSegBrainLib.network.networks import NetworkConfig
+from ProtoSegBrainLib.network.segmentation_net import SegmentationNet, upsample
 from ProtoSegBrainLib.network.weights import ModelCard, evidence_of
-from ProtoSegBrainLib.patches.dataset import TrainingCase
+from ProtoSegBrainLib.patches.cases import TrainingCase
 from ProtoSegBrainLib.result.decision import Decision, components, decide, remove_small_components
 from ProtoSegBrainLib.result.familiarity import fit_familiarity, likeness_of, look_of, nearest_distance
 from ProtoSegBrainLib.result.metrics import dice

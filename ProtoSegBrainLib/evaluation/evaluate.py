@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from ProtoSegBrainLib.files import write_whole
-from ProtoSegBrainLib.images.case import Case, decode_label, list_cases, read_case
+from ProtoSegBrainLib.images.case import Case, read_case
+from ProtoSegBrainLib.images.codings import decode_label
+from ProtoSegBrainLib.images.naming import list_cases
 from ProtoSegBrainLib.images.volume import Volume, read_volume, same_grid
 from ProtoSegBrainLib.labels import LABEL_CONVENTIONS, REGIONS
 from ProtoSegBrainLib.progress import Progress

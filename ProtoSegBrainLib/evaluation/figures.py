@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ProtoSegBrainLib.evaluation.agreement import compare_all
+from ProtoSegBrainLib.evaluation.agreement import compare_all, ranked
+from ProtoSegBrainLib.evaluation.dashboard import draw_dashboard
 from ProtoSegBrainLib.evaluation.evaluate import pair_up, predicted_label
-from ProtoSegBrainLib.evaluation.score_figures import draw_dashboard, draw_failures, ranked, write_failures
+from ProtoSegBrainLib.evaluation.failures import draw_failures, write_failures
 from ProtoSegBrainLib.images.case import read_case
 from ProtoSegBrainLib.pictures.case_sheets import compared, draw_sheet, write_sweep
 from ProtoSegBrainLib.pictures.run_figures import draw_curves, draw_dynamics

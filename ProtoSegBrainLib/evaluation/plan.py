@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ProtoSegBrainLib.images.case import list_cases
+from ProtoSegBrainLib.images.naming import list_cases
 
 STAGES = ("train", "predict", "time", "report")
 CONFIG_NAME, SCORES_NAME, TIMES_NAME, PREDICTIONS = "config.yaml", "scores.csv", "times.json", "predictions"

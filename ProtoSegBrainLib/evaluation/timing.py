@@ -146,10 +146,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import torch
 
     from ProtoSegBrainLib.images.case import read_case
+    from ProtoSegBrainLib.network.device import peak_memory_mib
     from ProtoSegBrainLib.network.weights import load_model
-    from ProtoSegBrainLib.result.prediction import write_prediction
+    from ProtoSegBrainLib.result.prediction_files import write_prediction
     from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
-    from ProtoSegBrainLib.training.trainer import peak_memory_mib
 
     def answer(values: dict[str, Any]) -> None:
         answers.write(json.dumps(values) + "\n")

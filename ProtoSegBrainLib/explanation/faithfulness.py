@@ -29,11 +29,12 @@ from ProtoSegBrainLib.explanation.perturbation import (
 )
 from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.labels import CLASSES
+from ProtoSegBrainLib.network.device import Device, plan
 from ProtoSegBrainLib.network.evidence import Evidence, require_prototypes
-from ProtoSegBrainLib.network.inference import Device, plan
-from ProtoSegBrainLib.network.model import ProtoSegNet, fuse_for_inference
+from ProtoSegBrainLib.network.inference import fuse_for_inference
+from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.network.weights import ModelCard, evidence_of
-from ProtoSegBrainLib.patches.dataset import TrainingCase, class_shares, padded_label, whole_window
+from ProtoSegBrainLib.patches.cases import TrainingCase, class_shares, padded_label, whole_window
 from ProtoSegBrainLib.progress import Progress
 
 CONSISTENT = 0.8

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ProtoSegBrainLib.explanation.mapscores import highlight_part, highlights_of, is_active
-from ProtoSegBrainLib.network.inference import at_native_precision
+from ProtoSegBrainLib.network.device import at_native_precision
 from ProtoSegBrainLib.network.model import ProtoSegNet
-from ProtoSegBrainLib.patches.augmentation import under_bias_field, white_noise
+from ProtoSegBrainLib.patches.scanners import under_bias_field, white_noise
 
 NOISE_DEVIATION, NOISE_LIMIT = 0.2, 0.25
 """Of the noise of Huang et al. 2023; intensities are z-scores."""

@@ -1,4 +1,4 @@
-"""Portraits of prototypes: what each stands for, measured over the training cases, and patches that show it.
+"""Portraits of prototypes: what each stands for, measured over the training cases.
 
 Measured in the brain on the prototype grid, where a voxel's class is the most frequent one in its block. One network
 pass per case, and one more for some of them, with slight noise and bias field, for the stability.
@@ -16,14 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ProtoSegBrainLib.explanation.patch import Patch
 from ProtoSegBrainLib.explanation.perturbation import brain_of, similarities_of, with_bias_field, with_noise
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
+from ProtoSegBrainLib.network.device import at_native_precision
 from ProtoSegBrainLib.network.evidence import QUANTILES, Neighbour, Prototype
-from ProtoSegBrainLib.network.inference import at_native_precision
-from ProtoSegBrainLib.network.model import ProtoSegNet, upsample
-from ProtoSegBrainLib.patches.dataset import (
+from ProtoSegBrainLib.network.model import ProtoSegNet
+from ProtoSegBrainLib.patches.cases import (
     TrainingCase,
     class_shares,
     padded_label,
@@ -42,7 +41,6 @@ SURROUNDINGS_MM = 6
 OTHER_SIDE_MM = 5  # half the edge of the cube on the other side of the brain
 FEWEST_NORMAL_VOXELS = 100
 STABILITY_CASES = 12
-SQUARE_MM = 40  # edge of the patches to show; even, so that a prototype's block of two voxels lies in the middle
 
 
 @dataclass(frozen=True)
@@ -237,7 +235,7 @@ def _share(outcomes: Sequence[bool]) -> float | None:
 
 def _own_patch(case: TrainingCase, prototype: Prototype) -> dict[str, Any]:
     """Contrast and surroundings, from the prototype's own case; RAS axes, 1 mm voxels."""
-    centre = _voxel_at(case, prototype.position_mm)
+    centre = voxel_at(case, prototype.position_mm)
     in_brain = any(prototype.profile.values())
     other_side = _contrast(case, centre, prototype.profile) if in_brain else {}
     return {"contrast": other_side, "surroundings": _surroundings(case, centre)}
@@ -275,70 +273,6 @@ def _cube(case: TrainingCase, centre: np.ndarray, reach: int) -> tuple[np.ndarra
     return case.images[:, x, y, z].float().cpu().numpy(), label, offsets
 
 
-# -- patches to show ---------------------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def own_patches(
-    network: ProtoSegNet, cases: Iterable[TrainingCase], prototypes: Sequence[Prototype]
-) -> tuple[Patch, ...]:
-    """The patch that each prototype is, for the prototypes whose case is among the cases."""
-    patches = []
-    for case in cases:
-        members = [prototype for prototype in prototypes if prototype.case_id == case.case_id]
-        if members:
-            view = look_at(network, case)
-            patches += [_patch(view, p, _voxel_at(case, p.position_mm)) for p in members]
-    return tuple(patches)
-
-
-@torch.no_grad()
-def simulated_patches(
-    network: ProtoSegNet, cases: Iterable[TrainingCase], prototypes: Sequence[Prototype]
-) -> tuple[Patch, ...]:
-    """For each prototype the nearest label-pure patch of its class in simulated cases, where they have one."""
-    nearest: dict[int, tuple[float, Patch]] = {}
-    for case in cases:
-        view = look_at(network, case)
-        for prototype in prototypes:
-            distance, voxel = nearest_voxel(view, prototype) or (np.inf, (0, 0, 0))
-            if distance < nearest.get(prototype.index, (np.inf,))[0]:
-                centre = np.asarray(voxel) * view.stride + (view.stride - 1) / 2
-                patch = replace(_patch(view, prototype, centre), simulated=True)
-                nearest[prototype.index] = distance, patch
-    return tuple(patch for _, patch in nearest.values())
-
-
-def _patch(view: CaseView, prototype: Prototype, centre: np.ndarray) -> Patch:
-    """The axial square around a place in voxels of the case."""
-    case = view.case
-    x, y, z = (int(n) for n in np.floor(centre))
-    corner = x - SQUARE_MM // 2 + 1, y - SQUARE_MM // 2 + 1
-    images = case.images[:, :, :, z].float().cpu().numpy()
-    whole = [n * view.stride for n in view.classes.shape]
-    similarity = upsample(view.similarities[prototype.index][None, None], whole)[0, 0, :, :, z].cpu().numpy()
-    return Patch(
-        prototype=prototype.index,
-        case_id=case.case_id,
-        position_mm=_rounded(case.affine @ [*centre, 1.0]),
-        images=np.stack([_square(image, corner) for image in images]),
-        similarity=_square(similarity, corner),
-        overview=images[MODALITIES.index("t2f")],
-        corner=corner,
-    )
-
-
-def _square(image: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
-    """The square that begins at ``corner``; 0 where it leaves the image."""
-    padded = np.pad(image, SQUARE_MM)
-    x, y = (slice(start + SQUARE_MM, start + 2 * SQUARE_MM) for start in corner)
-    return padded[x, y]
-
-
-def _voxel_at(case: TrainingCase, place_mm: Sequence[float]) -> np.ndarray:
+def voxel_at(case: TrainingCase, place_mm: Sequence[float]) -> np.ndarray:
+    """The place in voxels of the case, of any fraction."""
     return (np.linalg.inv(case.affine) @ [*place_mm, 1.0])[:3]
-
-
-def _rounded(place: np.ndarray) -> tuple[float, float, float]:
-    x, y, z = (round(float(value), 2) for value in place[:3])
-    return x, y, z

@@ -56,8 +56,8 @@ class Neighbour:
 class Prototype:
     """A prototype: the training patch whose embedding it is, and what is known of it.
 
-    What stands behind ``projection_distance`` is its portrait, measured over the training cases (portrait.py); where
-    it was not measured it is empty or None.
+    What stands behind ``projection_distance`` is its portrait, measured over the training cases
+    (``explanation.portrait``); where it was not measured it is empty or None.
 
     Attributes:
         index: Channel in the similarity maps.
@@ -114,7 +114,7 @@ class Prototype:
 
 @dataclass(frozen=True)
 class RegionReliability:
-    """How well a region was predicted in cases that the models had not seen; see reliability.py.
+    """How well a region was predicted in cases that the models had not seen; see ``result.reliability``.
 
     Attributes:
         region: WT, TC or ET.
@@ -144,7 +144,7 @@ class RegionReliability:
 
 @dataclass(frozen=True)
 class Normality:
-    """How some measures of a scan spread over cases that the models had not seen; see familiarity.py.
+    """How some measures of a scan spread over cases that the models had not seen; see ``result.familiarity``.
 
     Attributes:
         measures: Names of the measures.

@@ -1,95 +1,27 @@
-"""The network over a whole volume: device, precision, windows, mirror averaging.
+"""The network over a whole volume: windows, mirror averaging, calibrated probabilities.
 
 A network without statistics of the window (BatchNorm, no global pooling) gives the same in tiles as in one window.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ProtoSegBrainLib.labels import CLASSES
-from ProtoSegBrainLib.network.model import SegmentationNet
+from ProtoSegBrainLib.network.device import at_precision
+from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Tile edge, without its margin, that is tried when the whole brain does not fit.
-FALLBACK_TILE = 64
 # Prototypes, last layer and calibration take the voxels by slices that the processor's cache holds: half the time of
 # all at once.
 SLICES_AT_ONCE = 4
 # Of neighbouring windows, where logits are blended: the usual half.
 OVERLAP = 0.5
-OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One way to run the network; ``tile`` None is the whole brain in one window."""
-
-    device: torch.device
-    precision: torch.dtype
-    tile: int | None
-
-    @property
-    def name(self) -> str:
-        """For the record: "cpu bfloat16"."""
-        return f"{self.device.type} {_name(self.precision)}"
-
-    def __str__(self) -> str:
-        window = "the whole brain in one window" if self.tile is None else f"tiles of {self.tile} voxels"
-        return f"{self.device.type} with {_name(self.precision)} and {window}"
-
-
-def plan(device: Device, precision: Precision, tile: int | None) -> list[Attempt]:
-    """The ways to run the network, from the wanted one to the least memory: half precision, tiles, CPU.
-
-    Raises:
-        ValueError: The wanted device is not there.
-    """
-    wanted = _device(device)
-    native = half_precision_of(wanted)
-    first = native if precision == "auto" else PRECISIONS[precision]
-    least = native if first == torch.float32 else first
-    attempts = [
-        Attempt(wanted, first, tile),
-        Attempt(wanted, least, tile),
-        Attempt(wanted, least, min(tile or FALLBACK_TILE, FALLBACK_TILE)),
-    ]
-    if wanted.type != "cpu":
-        cpu = torch.device("cpu")
-        attempts += [Attempt(cpu, half_precision_of(cpu), edge) for edge in (None, FALLBACK_TILE)]
-    return list(dict.fromkeys(attempts))
-
-
-def half_precision_of(device: torch.device) -> torch.dtype:
-    """The half precision that the processor computes natively, or float32 where it has none."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    if device.type == "cpu":
-        # oneDNN emulates bfloat16 elsewhere, which is slower than float32. torch has no public name for these.
-        known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        if any(getattr(torch.cpu, name, bool)() for name in known):
-            return torch.bfloat16
-    return torch.float32
-
-
-def at_native_precision(device: torch.device) -> torch.autocast:
-    """A context in which a network computes in the half precision of ``half_precision_of``, if there is one."""
-    return _at(half_precision_of(device), device)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch, its libraries or Python says that memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def run_network(
@@ -171,7 +103,7 @@ def _windows(
 
 def _window(network: SegmentationNet, images: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
     """Similarities and logits of one window, x fastest in memory: the order of the files."""
-    with _at(precision, images.device):
+    with at_precision(precision, images.device):
         decoded = network.decoded(images[None])
     depth = SLICES_AT_ONCE if network.voxelwise else decoded.shape[-1]
     similarities, logits = (
@@ -180,7 +112,7 @@ def _window(network: SegmentationNet, images: Tensor, precision: torch.dtype) ->
     )
     for start in range(0, decoded.shape[-1], depth):
         part = slice(start, start + depth)
-        with _at(precision, images.device):
+        with at_precision(precision, images.device):
             output = network.decide(decoded[..., part].contiguous(memory_format=torch.channels_last_3d))
         similarities[..., part] = output.similarities[0]
         logits[..., part] = output.logits[0]
@@ -197,17 +129,13 @@ def _blended_windows(
     from monai.inferers import sliding_window_inference
 
     def logits_of(window: Tensor) -> Tensor:
-        with _at(precision, images.device):
+        with at_precision(precision, images.device):
             return network(window).logits.float()
 
     logits = sliding_window_inference(
         images[None].float(), (edge,) * 3, 1, logits_of, overlap=OVERLAP, mode="gaussian"
     )[0]
     return logits[:0], logits
-
-
-def _at(precision: torch.dtype, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 
 def _cut(array: Tensor, box: Sequence[slice]) -> Tensor:
@@ -221,19 +149,6 @@ def _pad(images: Tensor, multiple: int) -> Tensor:
     return torch.nn.functional.pad(images, [*itertools.chain(*pads)])
 
 
-def _device(wanted: str) -> torch.device:
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return torch.device(next(name for name, is_there in present.items() if is_there))
-    if not present[wanted]:
-        raise ValueError(f"device {wanted!r} was asked for, but this machine has none that torch can use; try cpu.")
-    return torch.device(wanted)
-
-
-def _name(precision: torch.dtype) -> str:
-    return str(precision).removeprefix("torch.")
-
-
 def calibrated(logits: Tensor, temperature: tuple[float, ...]) -> Tensor:
     """Softmax of (K, ...) logits divided by the temperature of the class that leads: the label stays what it was."""
     if len(set(temperature)) == 1:
@@ -245,3 +160,23 @@ def calibrated(logits: Tensor, temperature: tuple[float, ...]) -> Tensor:
         slope.masked_fill_(values > largest, 1 / divisor)
         torch.maximum(largest, values, out=largest)
     return (logits * slope).softmax(dim=0)
+
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def fuse_for_inference(network: Net) -> Net:
+    """A copy in evaluation mode whose BatchNorms are folded into the convolutions before them; other norms stay."""
+    fused = copy.deepcopy(network).eval()
+    for module in list(fused.modules()):
+        if isinstance(module, nn.Sequential):
+            _fold_batch_norms(module)
+    return fused
+
+
+def _fold_batch_norms(sequence: nn.Sequential) -> None:
+    for name, following in zip(list(sequence._modules), list(sequence._modules)[1:], strict=False):
+        conv, norm = sequence._modules[name], sequence._modules[following]
+        if isinstance(conv, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
+            sequence._modules[name] = torch.nn.utils.fusion.fuse_conv_bn_eval(conv, norm)
+            sequence._modules[following] = nn.Identity()

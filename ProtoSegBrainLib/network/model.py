@@ -9,13 +9,10 @@ prototype grid. Trilinear weights sum to one, so upsampling the logits equals cl
 
 from __future__ import annotations
 
-import copy
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +20,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
-
-MAX_LOGIT_AT_START = 10.0
+from ProtoSegBrainLib.network.blocks import BLOCKS, NORMS, ConvNormAct, Stem
+from ProtoSegBrainLib.network.last_layer import LastLayer
+from ProtoSegBrainLib.network.prototype_layer import PrototypeLayer
+from ProtoSegBrainLib.network.segmentation_net import NetworkOutput, SegmentationNet, without_prototypes
 
 
 @dataclass(frozen=True)
@@ -100,179 +99,6 @@ class ModelConfig:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
-
-
-class NetworkOutput(NamedTuple):
-    """What one forward pass gives, all float32 on the grid of the logits; P is 0 for a network without prototypes."""
-
-    logits: Tensor  # (B, K, x, y, z)
-    similarities: Tensor  # (B, P, x, y, z)
-    distances: Tensor  # (B, P, x, y, z), squared L2 on the unit sphere
-    deep: tuple[Tensor, ...] = ()  # in training: logits of coarser decoder levels, for deep supervision
-
-
-def without_prototypes(logits: Tensor, deep: tuple[Tensor, ...] = ()) -> NetworkOutput:
-    """The output of a network that has no prototypes."""
-    none = logits[:, :0]
-    return NetworkOutput(logits, none, none, deep)
-
-
-class SegmentationNet(nn.Module):
-    """What training and inference need of a network: (B, 4, X, Y, Z) z-scored images -> class logits.
-
-    ``forward`` is ``decide(decoded(x))``. What ``decide`` does is done voxel by voxel where ``voxelwise`` is true, so
-    that it can take a part of the brain at a time.
-
-    Attributes:
-        stride: Voxels of the input per voxel of the logits.
-        size_multiple: Input sizes must be multiples of this (pad with zeros).
-        receptive_field: Voxels around a voxel of the logits that can change it, as a multiple of ``size_multiple``. A
-            tile with this margin gives the whole brain's logits exactly, unless the network takes statistics of its
-            window (a norm other than BatchNorm, global pooling).
-        window: Edge in voxels of the windows of which a brain's logits are blended; None: they come at one go.
-        voxelwise: See above.
-    """
-
-    stride: int
-    size_multiple: int
-    receptive_field: int
-    window: int | None = None
-    voxelwise = True
-
-    @property
-    def prototype_class(self) -> tuple[int, ...]:
-        """Class index of each of the P prototypes; () where there are none."""
-        return ()
-
-    def decoded(self, x: Tensor) -> Tensor:
-        """What the decision is made of: (B, 4, X, Y, Z) -> (B, D, x, y, z)."""
-        raise NotImplementedError
-
-    def decide(self, decoded: Tensor) -> NetworkOutput:
-        """From what ``decoded`` gives, or from a part of it, to the output there."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> NetworkOutput:
-        return self.decide(self.decoded(x))
-
-    def teachable(self, truth: Tensor) -> Tensor:
-        """The true shares (B, K, x, y, z), told apart as far as this network can."""
-        return truth
-
-    def check_size(self, x: Tensor) -> None:
-        """Refuse images that the network cannot take.
-
-        Raises:
-            ValueError: Another number of modalities, or a size that is no multiple of ``size_multiple``.
-        """
-        if x.ndim != 5 or x.shape[1] != len(MODALITIES) or any(n % self.size_multiple for n in x.shape[2:]):
-            raise ValueError(
-                f"The network expects (B, {len(MODALITIES)}, X, Y, Z) with X, Y, Z multiples of {self.size_multiple}; "
-                f"got {tuple(x.shape)}. Pad with zeros."
-            )
-
-
-class ConvNormAct(nn.Sequential):
-    """Convolution, normalisation, ReLU."""
-
-    def __init__(
-        self, inputs: int, outputs: int, norm: str, *, size: int = 3, stride: int = 1, rate: int = 1, groups: int = 1
-    ) -> None:
-        padding = 0 if size == stride else rate * (size // 2)
-        super().__init__(
-            nn.Conv3d(inputs, outputs, size, stride, padding, rate, groups, bias=False),
-            NORMS[norm](outputs),
-            nn.ReLU(inplace=True),
-        )
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3x3 convolutions around an identity (He et al. 2016)."""
-
-    radius = 2
-
-    def __init__(self, channels: int, norm: str) -> None:
-        super().__init__()
-        self.first = ConvNormAct(channels, channels, norm)
-        self.second = nn.Sequential(nn.Conv3d(channels, channels, 3, padding=1, bias=False), NORMS[norm](channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.second(self.first(x)), inplace=True)
-
-
-class PlainBlock(nn.Sequential):
-    """Two 3x3x3 convolutions without a shortcut."""
-
-    radius = 2
-
-    def __init__(self, channels: int, norm: str) -> None:
-        super().__init__(ConvNormAct(channels, channels, norm), ConvNormAct(channels, channels, norm))
-
-
-class SeparableBlock(nn.Module):
-    """Inverted residual: expand, depthwise 3x3x3, project (Tan and Le 2019, without squeeze-and-excitation).
-
-    Squeeze-and-excitation pools over the window, so a tile would no longer give the whole brain's logits.
-    """
-
-    radius = 1
-    expansion = 4
-
-    def __init__(self, channels: int, norm: str) -> None:
-        super().__init__()
-        wide = channels * self.expansion
-        self.body = nn.Sequential(
-            ConvNormAct(channels, wide, norm, size=1),
-            ConvNormAct(wide, wide, norm, groups=wide),
-            nn.Conv3d(wide, channels, 1, bias=False),
-            NORMS[norm](channels),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
-
-
-def _group_norm(channels: int) -> nn.Module:
-    return nn.GroupNorm(math.gcd(channels, 8), channels)
-
-
-def _batch_norm(channels: int) -> nn.Module:
-    # 0.03: a batch holds few cases, so the running statistics must average over many steps.
-    return nn.BatchNorm3d(channels, momentum=0.03)
-
-
-def _instance_norm(channels: int) -> nn.Module:
-    return nn.InstanceNorm3d(channels, affine=True)
-
-
-BLOCKS: dict[str, type[ResidualBlock | PlainBlock | SeparableBlock]] = {
-    "resnet": ResidualBlock,
-    "plain": PlainBlock,
-    "efficient": SeparableBlock,
-}
-NORMS = {"batch": _batch_norm, "group": _group_norm, "instance": _instance_norm}
-
-
-class Stem(nn.Module):
-    """First convolution, after moving each 2x2x2 block of voxels into channels when the stride is 2.
-
-    Space-to-depth keeps the centre of an output voxel at the centre of its block (no half-voxel shift, which a
-    strided 3x3x3 convolution has) and gives the matrix units full channels to work on.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int, norm: str) -> None:
-        super().__init__()
-        self.stride = stride
-        self.conv = ConvNormAct(inputs * stride**3, outputs, norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(_space_to_depth(x, self.stride) if self.stride > 1 else x)
-
-
-def _space_to_depth(x: Tensor, s: int) -> Tensor:
-    """(B, C, X, Y, Z) -> (B, s*s*s*C, X/s, Y/s, Z/s), channels last in memory."""
-    parts = [x[..., i::s, j::s, k::s].movedim(1, -1) for i, j, k in itertools.product(range(s), repeat=3)]
-    return torch.cat(parts, dim=-1).movedim(-1, 1)
 
 
 class Backbone(nn.Module):
@@ -365,100 +191,6 @@ class Decoder(nn.Module):
         return x
 
 
-class PrototypeLayer(nn.Module):
-    """Similarity of the features to P prototypes, both brought to unit length: the embedding lives on a sphere.
-
-    With d the squared L2 distance, averaged over the prototype's voxels, so 0 <= d <= 4:
-    ``log``: s = log((d + 1) / (d + epsilon)), bounded by log(1 / epsilon) (Chen et al. 2019, ProtoPNet), less its value
-    at ``reach`` and 0 beyond: what a prototype is not like at all neither speaks for it nor shows in its map;
-    ``cosine``: s = 1 - d / 4 = (1 + cos) / 2.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        count, size = len(config.prototype_class), config.prototype_size
-        self.prototype_vectors = nn.Parameter(torch.randn(count, config.embedding_channels, size, size, size))
-        self.similarity = config.similarity
-        self.epsilon = config.epsilon
-        self.zero = log_similarity_at(config.reach, config.epsilon)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, x, y, z) float32 -> similarities and distances, (B, P, x, y, z) each."""
-        distances = self.distances(features)
-        return self.similarities(distances), distances
-
-    def unit_vectors(self) -> Tensor:
-        """The prototypes (P, C, s, s, s), each voxel of unit length."""
-        return F.normalize(self.prototype_vectors.float(), dim=1)
-
-    def distances(self, features: Tensor) -> Tensor:
-        """Squared L2 by its expansion |z|^2 - 2 z.p + |p|^2 = 2 - 2 z.p, never by broadcast.
-
-        In float32, because the expansion cancels near 0. Beyond the border a patch finds zeros, which count as
-        orthogonal to the prototype (a squared distance of 2).
-        """
-        vectors = -2 * self.unit_vectors()
-        size = vectors.shape[-1]
-        # The length alone, then one division: half the passes over memory of F.normalize, forwards and backwards.
-        unit = features / torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-6)
-        if size > 1:
-            return F.relu(F.conv3d(unit, vectors / size**3, padding=size // 2) + 2)
-        return F.relu(_per_voxel(unit, vectors.flatten(1), vectors.new_full((len(vectors),), 2.0)))
-
-    def similarities(self, distances: Tensor) -> Tensor:
-        """Squared distances -> similarities, same shape; falls steadily with the distance."""
-        if self.similarity == "cosine":
-            return 1 - distances / 4
-        # log((d + 1) / (d + epsilon)), written with two passes over memory fewer.
-        similarities = torch.log1p((1 - self.epsilon) / (distances + self.epsilon))
-        return F.relu(similarities - self.zero) if self.zero else similarities
-
-    def max_similarity(self) -> float:
-        """Similarity at distance 0."""
-        return 1.0 if self.similarity == "cosine" else math.log(1 / self.epsilon) - self.zero
-
-
-def log_similarity_at(distance: float | None, epsilon: float) -> float:
-    """log((d + 1) / (d + epsilon)); 0 for a distance of None, which is infinity."""
-    return 0.0 if distance is None else math.log((distance + 1) / (distance + epsilon))
-
-
-class LastLayer(nn.Module):
-    """Class logits as a weighted sum of similarities: logit_k = bias_k + sum_p weight_kp s_p.
-
-    With ``class_connected`` a prototype speaks for its own class only and never against one (weights >= 0), so a
-    contribution weight * similarity reads as evidence. Summed in float64: in float32 the sum of a trained network,
-    several tens, is off by up to 2e-5, and explanations promise an exact one.
-    """
-
-    prototype_class_identity: Tensor
-
-    def __init__(self, config: ModelConfig, max_similarity: float) -> None:
-        super().__init__()
-        owners = torch.tensor(config.prototype_class)
-        identity = F.one_hot(owners, len(CLASSES)).T.float()  # (K, P)
-        self.register_buffer("prototype_class_identity", identity)
-        self.class_connected = config.class_connected
-        self.weight = nn.Parameter(identity * MAX_LOGIT_AT_START / max_similarity)
-        self.bias = nn.Parameter(torch.zeros(len(CLASSES)))
-
-    def forward(self, similarities: Tensor) -> Tensor:
-        """(B, P, x, y, z) -> (B, K, x, y, z), both float32."""
-        precise = torch.float32 if similarities.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-        terms = (value.to(precise) for value in (similarities, self.weight, self.bias))
-        return _per_voxel(*terms).to(similarities.dtype)
-
-    @torch.no_grad()
-    def constrain(self) -> None:
-        """Put weights and bias back into the allowed set; called after every optimiser step.
-
-        No bias exceeds background's: where nothing is like any prototype, no tumour may be found.
-        """
-        if self.class_connected:
-            self.weight.clamp_(min=0).mul_(self.prototype_class_identity)
-        self.bias.clamp_(max=self.bias[0].clone())
-
-
 class FeatureNet(SegmentationNet):
     """Backbone -> 3D ASPP -> light decoder: all but the head, which decides."""
 
@@ -504,8 +236,17 @@ class ProtoSegNet(FeatureNet):
         super().__init__(config)
         _require(sum(config.prototypes_per_class) > 0, "prototypes_per_class must name at least one prototype")
         self.embedding = nn.Conv3d(self.decoder.outputs, config.embedding_channels, 1)
-        self.prototype_layer = PrototypeLayer(config)
-        self.last_layer = LastLayer(config, self.prototype_layer.max_similarity())
+        self.prototype_layer = PrototypeLayer(
+            len(config.prototype_class),
+            config.embedding_channels,
+            config.prototype_size,
+            similarity=config.similarity,
+            epsilon=config.epsilon,
+            reach=config.reach,
+        )
+        self.last_layer = LastLayer(
+            config.prototype_class, config.class_connected, self.prototype_layer.max_similarity()
+        )
         self.voxelwise = config.prototype_size == 1
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
@@ -549,18 +290,6 @@ class PlainNet(FeatureNet):
         return without_prototypes(self.head(decoded).float())
 
 
-def _per_voxel(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """1x1x1 convolution as a matrix product over channels-last memory: (B, C, x, y, z) -> (B, D, x, y, z)."""
-    return F.linear(x.movedim(1, -1), weight, bias).movedim(-1, 1)
-
-
-def upsample(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Trilinear, voxel centres kept (align_corners=False): (B, C, x, y, z) -> (B, C, *size)."""
-    if tuple(x.shape[2:]) == tuple(size):
-        return x
-    return F.interpolate(x, size=tuple(size), mode="trilinear", align_corners=False)
-
-
 def with_reach(network: ProtoSegNet, reach: float | None) -> ProtoSegNet:
     """A copy whose log-similarities end at another distance; within both reaches the logits stay what they were.
 
@@ -572,23 +301,3 @@ def with_reach(network: ProtoSegNet, reach: float | None) -> ProtoSegNet:
         constant = changed.prototype_layer.zero - network.prototype_layer.zero
         changed.last_layer.bias.add_(changed.last_layer.weight.sum(dim=1), alpha=constant)
     return changed.train(network.training)
-
-
-Net = TypeVar("Net", bound=nn.Module)
-
-
-def fuse_for_inference(network: Net) -> Net:
-    """A copy in evaluation mode whose BatchNorms are folded into the convolutions before them; other norms stay."""
-    fused = copy.deepcopy(network).eval()
-    for module in list(fused.modules()):
-        if isinstance(module, nn.Sequential):
-            _fold_batch_norms(module)
-    return fused
-
-
-def _fold_batch_norms(sequence: nn.Sequential) -> None:
-    for name, following in zip(list(sequence._modules), list(sequence._modules)[1:], strict=False):
-        conv, norm = sequence._modules[name], sequence._modules[following]
-        if isinstance(conv, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d):
-            sequence._modules[name] = torch.nn.utils.fusion.fuse_conv_bn_eval(conv, norm)
-            sequence._modules[following] = nn.Identity()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ProtoSegBrainLib.labels import REGIONS
-from ProtoSegBrainLib.network.model import ModelConfig, PlainNet, ProtoSegNet, SegmentationNet
+from ProtoSegBrainLib.network.model import ModelConfig, PlainNet, ProtoSegNet
 from ProtoSegBrainLib.network.peers import PeerConfig, PeerNet
+from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
 
 NetworkConfig = ModelConfig | PeerConfig
 

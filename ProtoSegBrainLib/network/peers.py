@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
-from ProtoSegBrainLib.network.model import NetworkOutput, SegmentationNet, without_prototypes
+from ProtoSegBrainLib.network.segmentation_net import NetworkOutput, SegmentationNet, without_prototypes
 
 Architecture = Literal["unet", "segresnet", "resunet", "neuroseg"]
 Target = Literal["classes", "regions", "whole_tumour"]

@@ -19,8 +19,9 @@ from safetensors import SafetensorError
 from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.network.evidence import Calibration, Evidence, Prototype
-from ProtoSegBrainLib.network.model import ProtoSegNet, SegmentationNet
+from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.network.networks import NetworkConfig, build_network, config_from_dict
+from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
 
 FORMAT = "protosegbrain-1"
 BUNDLED = Path(__file__).parents[1] / "weights" / "default.safetensors"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 
 import numpy as np
@@ -25,15 +24,15 @@ SURFACES = (
 """Name, classes inside, class whose colour it has, opacity."""
 
 
-def surfaces(label: Volume, brain: Volume) -> str:
-    """JSON: a list of plotly traces, the brain and each part of the tumour that is there; positions in RAS mm."""
+def surfaces(label: Volume, brain: Volume) -> list[dict[str, Any]]:
+    """Plotly traces, ready for JSON: the brain and each part of the tumour that is there; positions in RAS mm."""
     traces = [_trace("Brain", brain, (150, 150, 150), 0.07, step=1), _sides(brain)]
     tumour = crop(label.array, label.affine)
     if tumour is not None:
         for name, members, owner, opacity in SURFACES:
             part = Volume(np.isin(tumour.array, members), tumour.affine)
             traces.append(_trace(name, part, CLASS_COLOURS[CLASSES.index(owner)], opacity, STEP))
-    return json.dumps([trace for trace in traces if trace], separators=(",", ":"))
+    return [trace for trace in traces if trace]
 
 
 def _trace(name: str, mask: Volume, colour: tuple[int, int, int], opacity: float, step: int) -> dict[str, Any] | None:

@@ -10,9 +10,9 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
 from ProtoSegBrainLib.images.volume import Volume, bounding_box, resample
 
@@ -120,14 +120,24 @@ def slices_through(label: Volume, brain: np.ndarray, indices: Sequence[int]) -> 
     return result
 
 
-def picture(view: Slice, layers: Iterable[str], description: str) -> str:
-    """One SVG of a slice's layers, the first at the bottom, with marks of the sides and a scale."""
+@dataclass(frozen=True)
+class Picture:
+    """A drawing and its window, from which a page makes an SVG.
+
+    Attributes:
+        window: The SVG's ``viewBox``.
+        drawing: Its elements. ``Markup``, which templates do not escape: it is made of numbers and of our own words.
+    """
+
+    window: str
+    drawing: Markup
+
+
+def picture(view: Slice, layers: Iterable[str]) -> Picture:
+    """A slice's layers, the first at the bottom, with marks of the sides and a scale."""
     x, y = view.corner_mm
     window = f"{x:.2f} {y:.2f} {view.side_mm:.2f} {view.side_mm:.2f}"
-    return (
-        f'<svg class="slice" viewBox="{window}" role="img" aria-label="{escape(description)}">'
-        f"{''.join(layers)}{_marks(view)}</svg>"
-    )
+    return Picture(window, Markup(f"{''.join(layers)}{_marks(view)}"))
 
 
 def grey_layer(view: Slice, image: np.ndarray, limits: tuple[float, float]) -> str:

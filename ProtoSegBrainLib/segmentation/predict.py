@@ -21,19 +21,10 @@ from ProtoSegBrainLib.explanation.findings import findings
 from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.preprocess import NetworkInput, prepare, to_reference
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
-from ProtoSegBrainLib.network.inference import (
-    SLICES_AT_ONCE,
-    Attempt,
-    Device,
-    Precision,
-    calibrated,
-    is_out_of_memory,
-    mean_of,
-    plan,
-    run_views,
-)
-from ProtoSegBrainLib.network.model import SegmentationNet, fuse_for_inference
+from ProtoSegBrainLib.network.device import Attempt, Device, Precision, is_out_of_memory, plan
+from ProtoSegBrainLib.network.inference import SLICES_AT_ONCE, calibrated, fuse_for_inference, mean_of, run_views
 from ProtoSegBrainLib.network.networks import regions_of
+from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
 from ProtoSegBrainLib.network.weights import ModelCard, evidence_of, load_model
 from ProtoSegBrainLib.progress import Progress
 from ProtoSegBrainLib.result.decision import decide

@@ -14,6 +14,7 @@ One JSON object a line. Requests, on standard input:
 Events, on standard output, where nothing else is ever written:
 
 ``{"id": 1, "event": "progress", "fraction": 0.3, "message": "Running the network"}``
+
 ``{"id": 1, "event": "done", "folder": ...}`` or ``{"id": 2, "event": "done", "values": {...}}``
     The last event of a request; the folder holds the result (``exchange.receive_prediction``).
 ``{"id": 1, "event": "failed", "kind": "input", "message": ..., "details": ...}``
@@ -43,7 +44,7 @@ from ProtoSegBrainLib.progress import part_of
 from ProtoSegBrainLib.segmentation.environment import environment
 
 if TYPE_CHECKING:
-    from ProtoSegBrainLib.network.model import SegmentationNet
+    from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
     from ProtoSegBrainLib.network.weights import ModelCard
 
 SAYING_ENOUGH = (*BAD_INPUT, OSError, MemoryError, ImportError)

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from ProtoSegBrainLib.files import check_folder, write_whole
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
-from ProtoSegBrainLib.network.model import SegmentationNet, fuse_for_inference
+from ProtoSegBrainLib.network.inference import fuse_for_inference
+from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
 from ProtoSegBrainLib.network.weights import ModelCard
 
 TOLERANCE = 1e-3

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
-    from ProtoSegBrainLib.training.trainer import TrainConfig
+    from ProtoSegBrainLib.training.recipe import TrainConfig
 
 Config = TypeVar("Config")
 
@@ -39,7 +39,7 @@ def load_config(name_or_path: str | os.PathLike[str]) -> TrainConfig:
         ValueError: No network has that name; or the file is no YAML, or holds an unknown key, a value of the wrong
             type or one that the config dataclass refuses. The message names the file and the key (``loss.dice``).
     """
-    from ProtoSegBrainLib.training.trainer import TrainConfig
+    from ProtoSegBrainLib.training.recipe import TrainConfig
 
     path = _file_of(name_or_path)
     try:

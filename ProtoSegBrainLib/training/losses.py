@@ -11,7 +11,7 @@ cases of a batch together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
+from ProtoSegBrainLib.network.segmentation_net import upsample
 
 # Added to both sides of a Dice ratio, in voxels of 1 mm (2.4 ml): a sliver at the edge of a patch weighs less than a
 # tumour, and false voxels in a case without the region cost until the last is gone.
@@ -179,6 +180,27 @@ def segmentation_losses(config: LossConfig, logits: Tensor, truth: Tensor) -> di
     """The weighted segmentation terms that are switched on, by name."""
     weights = {name: float(getattr(config, name)) for name in SEGMENTATION_TERMS}
     return {name: weights[name] * SEGMENTATION_TERMS[name](config, logits, truth) for name in weights if weights[name]}
+
+
+def level_losses(config: LossConfig, levels: Sequence[Tensor], truth: Tensor) -> dict[str, Tensor]:
+    """As ``segmentation_losses``, of logits (B, K, x, y, z) at one level or, for deep supervision, several.
+
+    It is the weighted mean over the levels, so that the sum stays what it is without. Logits are upsampled first.
+    Taught the shares of the classes in the voxels of its own grid, a network names each after its largest share and
+    loses what is thinner: the rims of ET.
+
+    Args:
+        config: Weights of terms and of levels.
+        levels: Finest first.
+        truth: (B, K, X, Y, Z), on the grid of the images.
+    """
+    weights = (1.0, *config.deep_supervision)[: len(levels)]
+    sums: dict[str, Tensor] = {}
+    for weight, logits in zip(weights, levels, strict=True):
+        fine = upsample(logits, truth.shape[2:])
+        for name, term in segmentation_losses(config, fine, truth).items():
+            sums[name] = sums.get(name, 0) + term * (weight / sum(weights))
+    return sums
 
 
 def prototype_losses(

@@ -7,22 +7,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from ProtoSegBrainLib.explanation.portrait import portray
 from ProtoSegBrainLib.network.evidence import Prototype
-from ProtoSegBrainLib.network.model import (
-    ModelConfig,
-    NetworkOutput,
-    ProtoSegNet,
-    SegmentationNet,
-    log_similarity_at,
-    with_reach,
-)
+from ProtoSegBrainLib.network.model import ModelConfig, ProtoSegNet, with_reach
+from ProtoSegBrainLib.network.prototype_layer import log_similarity_at
+from ProtoSegBrainLib.network.segmentation_net import NetworkOutput, SegmentationNet
 from ProtoSegBrainLib.network.weights import describe_prototypes
-from ProtoSegBrainLib.patches.dataset import Batch, TrainingCase, brain_label, pure_label
-from ProtoSegBrainLib.training.losses import prototype_losses
+from ProtoSegBrainLib.patches.cases import TrainingCase, brain_label, pure_label
+from ProtoSegBrainLib.patches.sampling import Batch
+from ProtoSegBrainLib.training.losses import level_losses, prototype_losses
 from ProtoSegBrainLib.training.prototypes import (
     gather_voxels,
     initialise_prototypes,
@@ -31,7 +26,9 @@ from ProtoSegBrainLib.training.prototypes import (
     reseed_prototypes,
     sample_pure_voxels,
 )
-from ProtoSegBrainLib.training.trainer import Trainer, first_network, mean_dice
+from ProtoSegBrainLib.training.recipe import first_network
+from ProtoSegBrainLib.training.trainer import Trainer
+from ProtoSegBrainLib.training.validation import mean_dice
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +67,7 @@ class PrototypeTrainer(Trainer):
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         output, truth = self._answer(batch)
-        terms = self._segmentation_losses(output, truth)
+        terms = level_losses(self.config.loss, (output.logits, *output.deep), truth)
         if self.phase == "joint":
             terms |= self._prototype_losses(output, brain_label(batch.images, batch.label))
         return terms
@@ -138,13 +135,8 @@ class PrototypeTrainer(Trainer):
 
     def _share_prototypes(self) -> None:
         """Process 0's prototypes for all: running statistics, and so embeddings, differ a little between processes."""
-        if self.processes == 1:
-            return
-        with torch.no_grad():
-            for tensor in (self.network.prototype_layer.prototype_vectors, self.network.last_layer.weight):
-                shared = tensor.detach().contiguous()
-                dist.broadcast(shared, 0)
-                tensor.copy_(shared)
+        network = self.network
+        self.processes.take_from_first([network.prototype_layer.prototype_vectors, network.last_layer.weight])
 
     def _conclude(
         self, network: SegmentationNet, monitored: Sequence[TrainingCase], summary: dict[str, Any]
@@ -174,6 +166,6 @@ class PrototypeTrainer(Trainer):
     def _phase_state(self) -> dict[str, Any]:
         return {"initialised": self.initialised, "reseeded": self.reseeded}
 
-    def _restore_phase(self, state: dict[str, Any]) -> None:
-        self.initialised, self.reseeded = state["initialised"], state.get("reseeded", 0)
+    def _restore_phase(self, numbers: dict[str, Any]) -> None:
+        self.initialised, self.reseeded = numbers["initialised"], numbers.get("reseeded", 0)
         self._limit_reach()

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.network.evidence import Prototype
-from ProtoSegBrainLib.network.model import LastLayer, ProtoSegNet, upsample
-from ProtoSegBrainLib.patches.dataset import (
-    Batch,
+from ProtoSegBrainLib.network.last_layer import LastLayer
+from ProtoSegBrainLib.network.model import ProtoSegNet
+from ProtoSegBrainLib.network.segmentation_net import upsample
+from ProtoSegBrainLib.patches.cases import (
     TrainingCase,
     brain_label,
     class_shares,
@@ -26,6 +27,7 @@ from ProtoSegBrainLib.patches.dataset import (
     pure_label,
     whole_window,
 )
+from ProtoSegBrainLib.patches.sampling import Batch
 from ProtoSegBrainLib.progress import Progress
 from ProtoSegBrainLib.training.losses import SMOOTH_VOXELS, cross_entropy_loss, region_dice_loss
 

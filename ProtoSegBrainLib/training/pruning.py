@@ -9,7 +9,7 @@ from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.network.evidence import require_prototypes
 from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.network.weights import ModelCard
-from ProtoSegBrainLib.patches.dataset import TrainingCase
+from ProtoSegBrainLib.patches.cases import TrainingCase
 from ProtoSegBrainLib.progress import Progress
 from ProtoSegBrainLib.training.prototypes import refit_last_layer
 

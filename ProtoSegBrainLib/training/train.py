@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.network.networks import has_prototypes
-from ProtoSegBrainLib.patches.dataset import prepare_data
+from ProtoSegBrainLib.patches.cases import prepare_data
 from ProtoSegBrainLib.progress import Progress
+from ProtoSegBrainLib.training.checkpoint import CHECKPOINT
 from ProtoSegBrainLib.training.configuration import to_yaml
 from ProtoSegBrainLib.training.prototype_trainer import PrototypeTrainer
-from ProtoSegBrainLib.training.trainer import TrainConfig, Trainer
+from ProtoSegBrainLib.training.recipe import TrainConfig
+from ProtoSegBrainLib.training.trainer import Trainer
 
 
 def train(
@@ -39,7 +40,7 @@ def train(
     train_ids, held_out_ids = read_split(splits, fold)
     if (out / "log.jsonl").exists() and not resume:
         raise FileExistsError(f"{out} already holds a run; add --resume to go on with it or choose another folder.")
-    if resume and not (out / "checkpoint.json").exists():
+    if resume and not (out / CHECKPOINT).exists():
         raise FileNotFoundError(
             f"{out} holds no checkpoint to resume from; start in an empty folder, without --resume."
         )
@@ -51,13 +52,12 @@ def train(
     trainer = kind(config, cases, out, device, on_progress, held_out)
     if resume:
         trainer.load_checkpoint()
-    elif trainer.rank == 0:
+    elif trainer.processes.rank == 0:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(out / "config.yaml", to_yaml(config))
     trainer.run()
     summary = trainer.finish({"data": data.name, "splits": splits.name, "fold": fold})
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    trainer.processes.leave()
     return summary
 
 

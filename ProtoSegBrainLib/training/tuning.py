@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import optuna
     from matplotlib.axes import Axes
 
-    from ProtoSegBrainLib.training.trainer import TrainConfig
+    from ProtoSegBrainLib.training.recipe import TrainConfig
 
 Search = Literal["loss", "all"]
 

@@ -15,7 +15,7 @@ from PIL import Image
 from ProtoSegBrainLib.checking.case import COMMON_BOX, TUMOUR, CheckedCase, Problem, check_case
 from ProtoSegBrainLib.checking.data_set import check_data, summary, table, write_check
 from ProtoSegBrainLib.commands.cli import main
-from ProtoSegBrainLib.images.case import encode_label
+from ProtoSegBrainLib.images.codings import encode_label
 from ProtoSegBrainLib.images.simulate import simulate_case, write_case
 from ProtoSegBrainLib.images.volume import Volume, read_volume, write_volume
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ProtoSegBrainLib.checking.recognition import class_order, class_ranks, modality_order, outward
-from ProtoSegBrainLib.images.case import list_cases, read_case
+from ProtoSegBrainLib.images.case import read_case
+from ProtoSegBrainLib.images.naming import list_cases
 from ProtoSegBrainLib.images.preprocess import prepare
 from ProtoSegBrainLib.images.simulate import simulate_case
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ProtoSegBrainLib.evaluation.agreement import Agreement, compare, compare_all
+from ProtoSegBrainLib.evaluation.agreement import Agreement, compare, compare_all, ranked
 from ProtoSegBrainLib.evaluation.evaluate import pair_up
-from ProtoSegBrainLib.images.case import Case, encode_label
+from ProtoSegBrainLib.images.case import Case
+from ProtoSegBrainLib.images.codings import encode_label
 from ProtoSegBrainLib.images.simulate import write_case
 from ProtoSegBrainLib.images.volume import Volume, write_volume
 from ProtoSegBrainLib.result import metrics
@@ -92,3 +93,7 @@ def test_a_folder_is_compared_in_its_order(a_case: Case, tmp_path) -> None:
     assert [(case.case_id, case.mean_dice) for case in found] == [("a", 1.0), ("b", 0.0)]
     assert missing == ()
     assert told == [0.5, 1.0]
+
+
+def test_cases_are_ranked_best_first(agreements) -> None:
+    assert [case.case_id for case in ranked(agreements)] == ["perfect", "good", "no_et", "bad"]

@@ -18,7 +18,7 @@ from ProtoSegBrainLib.evaluation.calibration import (
     observe,
 )
 from ProtoSegBrainLib.network.model import ModelConfig, PlainNet, ProtoSegNet
-from ProtoSegBrainLib.patches.dataset import TrainingCase
+from ProtoSegBrainLib.patches.cases import TrainingCase
 
 
 def voxels(log_odds: float, factor: float, count: int = 1000) -> Voxels:

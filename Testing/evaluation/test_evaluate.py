@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ProtoSegBrainLib.evaluation.evaluate import evaluate, find_prediction, summarise
-from ProtoSegBrainLib.images.case import Case, encode_label
+from ProtoSegBrainLib.images.case import Case
+from ProtoSegBrainLib.images.codings import encode_label
 from ProtoSegBrainLib.images.simulate import write_case
 from ProtoSegBrainLib.images.volume import Volume, write_volume
 from ProtoSegBrainLib.result.metrics import RegionScore

@@ -8,7 +8,8 @@ from by_hand import evidence_for, prediction_for, without_prototypes
 from ProtoSegBrainLib.explanation.findings import findings
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.network.evidence import Prototype
-from ProtoSegBrainLib.result.prediction import FINDINGS, read_prediction, write_prediction
+from ProtoSegBrainLib.result.prediction import FINDINGS
+from ProtoSegBrainLib.result.prediction_files import read_prediction, write_prediction
 
 # Voxels of 2 mm on the case's grid, 4 mm on the prototypes'; left and back are positive along i and j.
 AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])

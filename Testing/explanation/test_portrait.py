@@ -7,40 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from synthetic import AFFINE, TINY, labelled_case
+from portrait_cases import network, portrait_of_et, record, striped_case, view_of
+from synthetic import AFFINE
 
 from ProtoSegBrainLib.explanation import portrait
-from ProtoSegBrainLib.explanation.portrait import CaseView, own_patches, portray, simulated_patches
+from ProtoSegBrainLib.explanation.portrait import portray
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.network.evidence import Prototype
-from ProtoSegBrainLib.network.model import ProtoSegNet
-from ProtoSegBrainLib.patches.dataset import TrainingCase
+from ProtoSegBrainLib.patches.cases import TrainingCase
 from ProtoSegBrainLib.training.prototypes import project_prototypes
 
 BACKGROUND, NCR, ED, ET = range(4)
-
-
-def network(**changes) -> ProtoSegNet:
-    torch.manual_seed(0)
-    return ProtoSegNet(replace(TINY, **changes)).eval()
-
-
-def record(index: int, class_name: str, case_id: str = "elsewhere", voxel: tuple[float, ...] = (0, 0, 0)) -> Prototype:
-    """A prototype whose patch has its centre at a voxel of the case's grid."""
-    x, y, z = (AFFINE @ [*voxel, 1.0])[:3]
-    return Prototype(index, class_name, case_id, (x, y, z), 2.0, dict.fromkeys(MODALITIES, 0.0), 0.0)
-
-
-def blank_case(number: int, shape: tuple[int, int, int]) -> TrainingCase:
-    """All background, all four images 1: everything is brain."""
-    label, images = torch.zeros(shape, dtype=torch.uint8), torch.ones(4, *shape, dtype=torch.float16)
-    return TrainingCase(f"case_{number}", images, label, AFFINE, {})
-
-
-def view_of(number: int, similarities: torch.Tensor, classes: torch.Tensor) -> CaseView:
-    """What the prototypes are said to see on a prototype grid of stride 2; distance 4 less the similarity."""
-    x, y, z = (2 * n for n in classes.shape)
-    return CaseView(blank_case(number, (x, y, z)), 2, similarities, 4 - similarities, classes, classes)
 
 
 @pytest.fixture
@@ -111,10 +88,6 @@ def test_neighbours_are_the_nearest_pure_patches_of_other_cases(monkeypatch: pyt
     np.testing.assert_allclose(first.neighbours[0].position_mm, (AFFINE @ [2.5, 4.5, 6.5, 1])[:3], atol=0.006)
 
 
-def portrait_of_et() -> list[Prototype]:
-    return [record(1, "ET"), record(2, "ET")]
-
-
 # -- the prototype's own patch -----------------------------------------------------------------------------------------
 
 
@@ -156,11 +129,6 @@ def test_surroundings_are_shares_of_a_ball() -> None:
 
 
 # -- a whole network ---------------------------------------------------------------------------------------------------
-
-
-def striped_case(number: int) -> TrainingCase:
-    stripes = np.repeat((0, 2, 3, 1), 6)
-    return labelled_case(number, np.broadcast_to(stripes[:, None, None], (24, 20, 22)).astype(np.uint8))
 
 
 def test_a_portrait_is_complete_and_leaves_network_and_record_as_they_were() -> None:
@@ -205,35 +173,3 @@ def test_a_place_that_answers_no_more_is_not_stable(monkeypatch: pytest.MonkeyPa
 def test_portraits_need_a_case() -> None:
     with pytest.raises(ValueError, match="got none"):
         portray(network(), [], [])
-
-
-# -- patches to show ---------------------------------------------------------------------------------------------------
-
-
-def test_a_prototypes_own_patch_lies_in_the_middle_of_its_square() -> None:
-    net, cases = network(), [striped_case(number) for number in range(3)]
-    prototypes = project_prototypes(net, cases)
-    patches = {patch.prototype: patch for patch in own_patches(net, cases, prototypes)}
-    assert sorted(patches) == list(range(8))
-    for prototype in prototypes:
-        patch = patches[prototype.index]
-        case = next(case for case in cases if case.case_id == prototype.case_id)
-        x, y, z = np.floor((np.linalg.inv(AFFINE) @ [*prototype.position_mm, 1])[:3] + 0.01).astype(int)
-        middle = slice(19, 21)
-        np.testing.assert_array_equal(patch.images[:, middle, middle], case.images[:, x : x + 2, y : y + 2, z].numpy())
-        assert patch.corner == (x - 19, y - 19)
-        np.testing.assert_allclose(patch.position_mm, prototype.position_mm, atol=0.011)
-        assert patch.similarity[middle, middle].mean() > 0.4 * net.prototype_layer.max_similarity()
-        assert not patch.simulated
-
-
-def test_the_simulated_patch_is_the_nearest_of_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    views = []
-    for number, best in enumerate([3.0, 3.5]):
-        similarities = torch.zeros(3, 4, 4, 4)
-        similarities[0, number + 1, 2, 3] = best
-        views.append(view_of(number, similarities, torch.full((4, 4, 4), ED)))
-    monkeypatch.setattr(portrait, "look_at", lambda _, case: views[int(case.case_id[-1])])
-    patches = simulated_patches(network(), (view.case for view in views), [record(0, "ED"), *portrait_of_et()])
-    assert [(patch.prototype, patch.case_id, patch.simulated) for patch in patches] == [(0, "case_1", True)]
-    np.testing.assert_allclose(patches[0].position_mm, (AFFINE @ [4.5, 4.5, 6.5, 1])[:3], atol=0.006)

@@ -16,7 +16,8 @@ from ProtoSegBrainLib.images.case import Case, read_case
 from ProtoSegBrainLib.network.evidence import Calibration, RegionReliability
 from ProtoSegBrainLib.network.model import ModelConfig, ProtoSegNet
 from ProtoSegBrainLib.network.weights import ModelCard, load_model
-from ProtoSegBrainLib.result.prediction import Prediction, read_prediction, write_prediction
+from ProtoSegBrainLib.result.prediction import Prediction
+from ProtoSegBrainLib.result.prediction_files import read_prediction, write_prediction
 from ProtoSegBrainLib.result.reliability import assess_region
 from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
 

@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from ProtoSegBrainLib.images.case import Case, list_cases, read_case
+from ProtoSegBrainLib.images.case import Case, read_case
+from ProtoSegBrainLib.images.naming import list_cases
 from ProtoSegBrainLib.images.preprocess import MARGIN_VOXELS, prepare, to_reference
 from ProtoSegBrainLib.images.volume import Volume, resample
 from ProtoSegBrainLib.result.metrics import dice

@@ -1,11 +1,14 @@
+"""The network over whole volumes."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from random_network import OPTIONS, brain, make
 from torch import nn
 
-from ProtoSegBrainLib.network.inference import Attempt, plan, run_network, run_views, tiles
+from ProtoSegBrainLib.network.inference import fuse_for_inference, run_network, run_views, tiles
 from ProtoSegBrainLib.network.model import ModelConfig, ProtoSegNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -90,14 +93,12 @@ def test_views_are_turned_back_and_average_to_the_result(a_network: ProtoSegNet)
         torch.testing.assert_close((one + other) / 2, mean, atol=1e-6, rtol=0)
 
 
-def test_a_gpu_steps_down_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
-    attempts = plan("auto", "float32", None)
-    cuda = torch.device("cuda")
-    assert attempts[:3] == [
-        Attempt(cuda, torch.float32, None),
-        Attempt(cuda, torch.float16, None),
-        Attempt(cuda, torch.float16, 64),
-    ]
-    assert [(a.device.type, a.tile) for a in attempts[3:]] == [("cpu", None), ("cpu", 64)]
+@pytest.mark.parametrize("option", ["resnet", "plain", "efficient", "pooling", "group norm", "three levels"])
+def test_fused_network_equals_the_unfused_one(option: str) -> None:
+    network, images = make(**OPTIONS[option]), brain(16, 16, 8)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    fused = fuse_for_inference(network)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(images).logits, network(images).logits, rtol=0, atol=1e-4)
+    assert not [module for module in fused.modules() if isinstance(module, nn.BatchNorm3d)]
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items()), "must be a copy"

@@ -1,67 +1,22 @@
+"""The network as a whole: options, what decides, where a voxel lies, what is refused."""
+
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from random_network import OPTIONS, SMALL, brain, gradient, make
+from torch import nn
 
-from ProtoSegBrainLib.network.model import ModelConfig, PlainNet, ProtoSegNet, fuse_for_inference, upsample, with_reach
+from ProtoSegBrainLib.network.model import ModelConfig, PlainNet, ProtoSegNet, with_reach
+from ProtoSegBrainLib.network.segmentation_net import upsample
 from ProtoSegBrainLib.training.configuration import load_config
 from ProtoSegBrainLib.training.losses import cross_entropy_loss
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-SMALL = ModelConfig(
-    widths=(4, 8), blocks=(1, 1), aspp_rates=(1, 2), aspp_channels=4, embedding_channels=6,
-    prototypes_per_class=(2, 1, 1, 2),
-)  # fmt: skip
-OPTIONS: dict[str, dict[str, Any]] = {
-    "resnet": {},
-    "plain": {"backbone": "plain"},
-    "efficient": {"backbone": "efficient"},
-    "cosine": {"similarity": "cosine"},
-    "unlimited reach": {"reach": None},
-    "patch of 3": {"prototype_size": 3},
-    "patch of 5": {"prototype_size": 5, "reach": None},  # random patches of that size are like nothing
-    "wide rates": {"aspp_rates": (1, 2, 3)},
-    "pointwise": {"aspp_pointwise": True},
-    "pooling": {"aspp_pooling": True},
-    "group norm": {"norm": "group"},
-    "instance norm": {"norm": "instance"},
-    "one prototype a class": {"prototypes_per_class": (1, 1, 1, 1)},
-    "ten a class, none of background": {"prototypes_per_class": (0, 10, 10, 10)},
-    "free last layer": {"class_connected": False},
-    "stem of stride 1": {"stem_stride": 1, "prototype_stride": 1},
-    "no decoder": {"prototype_stride": 4},
-    "three levels": {"widths": (4, 6, 8), "blocks": (0, 1, 2)},
-}
-
-
-def make(config: ModelConfig = SMALL, **changes: Any) -> ProtoSegNet:
-    """Random weights, biases and running statistics, in evaluation mode."""
-    torch.manual_seed(0)
-    network = ProtoSegNet(replace(config, **changes)).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            nn.init.normal_(module.get_buffer("running_mean"), 0, 0.2)
-            nn.init.uniform_(module.get_buffer("running_var"), 0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.normal_(module.bias, 0, 0.2)
-    nn.init.normal_(network.last_layer.bias)
-    return network
-
-
-def gradient(tensor: Tensor) -> Tensor:
-    assert tensor.grad is not None
-    return tensor.grad
-
-
-def brain(*size: int, batch: int = 1) -> Tensor:
-    return torch.randn(batch, 4, *size, generator=torch.Generator().manual_seed(1))
 
 
 # -- options ---------------------------------------------------------------------------------------------------------
@@ -93,14 +48,6 @@ def test_every_option_builds_learns_and_is_explained_by_its_similarities(option:
     for name, parameter in network.named_parameters():
         assert gradient(parameter).isfinite().all(), name
     assert any(gradient(parameter).abs().sum() > 0 for parameter in network.prototype_layer.parameters())
-
-
-def test_backbones_differ_in_what_they_compute() -> None:
-    outputs = [make(backbone=name)(brain(8, 8, 8)).logits for name in ("resnet", "plain", "efficient")]
-    assert not torch.allclose(outputs[0], outputs[1])
-    assert not torch.allclose(outputs[0], outputs[2])
-    depthwise = [m for m in make(backbone="efficient").modules() if isinstance(m, nn.Conv3d) and m.groups > 1]
-    assert len(depthwise) == 2
 
 
 def test_aspp_has_a_branch_per_rate_and_per_switch() -> None:
@@ -145,63 +92,7 @@ def test_upsampled_logits_are_the_classes_of_upsampled_similarities() -> None:
     torch.testing.assert_close(upsample(output.logits, size), classified_late, rtol=0, atol=1e-5)
 
 
-def test_logits_of_a_hundred_are_the_sum_of_contributions_to_a_hundred_thousandth() -> None:
-    layer = make(load_config("default").model).last_layer
-    with torch.no_grad():
-        similarities = 8 * torch.rand(1, layer.weight.shape[1], 20, 20, 20)
-        logits = layer(similarities)[0].flatten(1)
-        sums = layer.weight.double() @ similarities[0].flatten(1).double() + layer.bias.double()[:, None]
-    assert 60 < logits.max() < 128
-    assert logits.dtype == torch.float32
-    assert (logits - sums).abs().max() < 1e-5
-
-
-def test_constrain_leaves_non_negative_weights_to_the_own_class_only() -> None:
-    layer = make().last_layer
-    with torch.no_grad():
-        layer.weight.copy_(torch.arange(24.0).reshape(4, 6) - 10)
-    before = layer.weight.detach().clone()
-    layer.constrain()
-    for index, owner in enumerate((0, 0, 1, 2, 3, 3)):
-        expected = torch.zeros(4)
-        expected[owner] = max(0.0, before[owner, index].item())
-        assert layer.weight[:, index].tolist() == expected.tolist()
-    assert (layer.weight > 0).any()
-    free = make(class_connected=False).last_layer
-    with torch.no_grad():
-        free.weight.copy_(before)
-    free.constrain()
-    assert torch.equal(free.weight, before)
-
-
-def test_where_nothing_is_similar_background_is_decided() -> None:
-    layer = make().last_layer
-    with torch.no_grad():
-        layer.bias.copy_(torch.tensor([0.5, 0.25, 2.0, -1.0]))
-    layer.constrain()
-    assert layer.bias.tolist() == [0.5, 0.25, 0.5, -1.0]
-    assert int(layer(torch.zeros(1, 6, 1, 1, 1)).argmax(dim=1)) == 0
-
-
 # -- distances and similarities --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [1, 3, 5])
-def test_distances_equal_the_brute_force_broadcast(size: int) -> None:
-    layer = make(prototype_size=size).prototype_layer
-    features = torch.randn(2, 6, 5, 6, 7) * 3
-    with torch.no_grad():
-        distances = layer.distances(features)
-    half = size // 2
-    unit = F.pad(features / features.norm(dim=1, keepdim=True), [half] * 6)
-    vectors = layer.prototype_vectors / layer.prototype_vectors.norm(dim=1, keepdim=True)
-    patches = unit.unfold(2, size, 1).unfold(3, size, 1).unfold(4, size, 1)  # (B, C, x, y, z, s, s, s)
-    difference = patches[:, None] - vectors[None, :, :, None, None, None]  # (B, P, C, x, y, z, s, s, s)
-    brute_force = difference.square().sum(dim=2).mean(dim=(-3, -2, -1))
-    # Zeros beyond the border are 1 away from a unit vector, but count as orthogonal: 2.
-    inside = F.pad(torch.ones(1, 1, 5, 6, 7), [half] * 6)
-    outside_share = 1 - F.avg_pool3d(inside, size, stride=1)
-    torch.testing.assert_close(distances, brute_force + outside_share, rtol=0, atol=2e-6)
 
 
 def test_another_reach_leaves_the_logits_within_it() -> None:
@@ -217,35 +108,6 @@ def test_another_reach_leaves_the_logits_within_it() -> None:
     torch.testing.assert_close(after.logits.movedim(1, -1)[near], before.logits.movedim(1, -1)[near], rtol=0, atol=1e-4)
     assert (after.similarities[before.distances >= reach + 1e-6] == 0).all()
     assert not with_reach(network, 2.0).training
-
-
-def test_log_similarity_runs_from_its_bound_to_near_zero() -> None:
-    layer = make(epsilon=0.01, reach=None).prototype_layer
-    similarities = layer.similarities(torch.tensor([0.0, 0.01, 1.0, 4.0]))
-    expected = [math.log(100), math.log(1.01 / 0.02), math.log(2 / 1.01), math.log(5 / 4.01)]
-    assert similarities.tolist() == pytest.approx(expected, abs=1e-5)
-    assert layer.max_similarity() == pytest.approx(float(similarities[0]))
-    limited = make(epsilon=0.01, reach=1.0).prototype_layer
-    zero = expected[2]
-    assert limited.similarities(torch.tensor([0.0, 0.01, 1.0, 4.0])).tolist() == pytest.approx(
-        [expected[0] - zero, expected[1] - zero, 0, 0], abs=1e-5
-    )
-    assert limited.max_similarity() == pytest.approx(expected[0] - zero)
-    cosine = make(similarity="cosine").prototype_layer
-    assert cosine.similarities(torch.tensor([0.0, 2.0, 4.0])).tolist() == [1.0, 0.5, 0.0]
-    assert cosine.max_similarity() == 1.0
-
-
-@pytest.mark.parametrize("similarity", ["log", "cosine"])
-def test_a_prototype_finds_itself_and_its_opposite(similarity: str) -> None:
-    layer = make(similarity=similarity).prototype_layer
-    vector = layer.prototype_vectors[0].detach()  # (C, 1, 1, 1)
-    features = torch.stack([7 * vector, -0.1 * vector, 0 * vector])
-    with torch.no_grad():
-        similarities, distances = layer(features)
-    assert distances[:, 0].flatten().tolist() == pytest.approx([0, 4, 2], abs=1e-5)
-    assert float(similarities[0, 0]) == pytest.approx(layer.max_similarity(), abs=1e-3)
-    assert similarities[0, 0] > similarities[2, 0] >= similarities[1, 0] >= 0
 
 
 def test_prototypes_stay_float32_under_autocast() -> None:
@@ -288,25 +150,6 @@ def test_mirrored_weights_mirror_the_output_without_a_shift(option: str, axis: i
         expected = network(images).logits
         found = mirrored(images.flip(2 + axis)).logits.flip(2 + axis)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-
-
-def test_stem_keeps_each_voxel_of_a_block() -> None:
-    """The stem's channel (i, j, k, c) of voxel (x, y, z) is image c at (2x + i, 2y + j, 2z + k)."""
-    network, images = make(), brain(8, 8, 8)
-    stem = network.backbone.stem
-    weight = stem.conv.get_parameter("0.weight")
-    with torch.no_grad():
-        weight.zero_()
-        weight[0, (1 * 4 + 0 * 2 + 1) * 4 + 3, 1, 1, 1] = 1
-        stem.conv[1], stem.conv[2] = nn.Identity(), nn.Identity()
-        assert torch.equal(stem(images)[0, 0], images[0, 3, 1::2, 0::2, 1::2])
-
-
-def test_upsample_puts_prototype_voxel_k_at_2k_and_a_half() -> None:
-    ramp = (2 * torch.arange(6.0) + 0.5).reshape(1, 1, 6, 1, 1).expand(1, 1, 6, 4, 4)
-    whole = upsample(ramp, (12, 8, 8))
-    assert whole[0, 0, 1:-1, 3, 3].tolist() == pytest.approx(list(range(1, 11)))
-    assert upsample(ramp, (6, 4, 4)) is ramp
 
 
 def reach_of(network: ProtoSegNet, length: int) -> int:
@@ -371,17 +214,6 @@ def test_a_tile_with_that_margin_gives_the_whole_brains_logits(option: str) -> N
 
 
 # -- fusing, checkpointing, presets ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("option", ["resnet", "plain", "efficient", "pooling", "group norm", "three levels"])
-def test_fused_network_equals_the_unfused_one(option: str) -> None:
-    network, images = make(**OPTIONS[option]), brain(16, 16, 8)
-    state = {name: value.clone() for name, value in network.state_dict().items()}
-    fused = fuse_for_inference(network)
-    with torch.no_grad():
-        torch.testing.assert_close(fused(images).logits, network(images).logits, rtol=0, atol=1e-4)
-    assert not [module for module in fused.modules() if isinstance(module, nn.BatchNorm3d)]
-    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items()), "must be a copy"
 
 
 @pytest.mark.parametrize("backbone", ["resnet", "plain", "efficient"])
@@ -453,12 +285,6 @@ def test_seed_preset_trains_for_a_few_steps_and_its_loss_falls() -> None:
 def test_a_network_that_cannot_be_built_is_refused_by_name(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         replace(SMALL, **changes)
-
-
-@pytest.mark.parametrize("shape", [(1, 4, 8, 8, 6), (1, 3, 8, 8, 8), (4, 8, 8, 8)])
-def test_wrong_input_sizes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"multiples of 4; got \("):
-        make()(torch.zeros(shape))
 
 
 def test_without_prototypes_there_is_a_plain_head_and_no_prototype_network() -> None:

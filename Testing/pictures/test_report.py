@@ -1,49 +1,32 @@
 import re
+from collections import Counter
+from copy import deepcopy
 from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from by_hand import evidence_for, prediction_for, without_prototypes
+from by_hand import prediction_for, without_prototypes
 
-from ProtoSegBrainLib.explanation.findings import findings
-from ProtoSegBrainLib.images.case import Case
-from ProtoSegBrainLib.network.evidence import Prototype
 from ProtoSegBrainLib.pictures import report
+from ProtoSegBrainLib.pictures.page import FOLDER
 from ProtoSegBrainLib.pictures.report import write_report
-
-AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
-OWNERS = ("background", "NCR", "ED", "ET")
-
-
-@pytest.fixture
-def prediction():
-    maps = np.zeros((4, 20, 24, 16), np.float32)
-    maps[0] = 1
-    maps[2, 2:8, 4:10, 6:10] = 3
-    maps[3, 3:7, 5:9, 7:9] = 5
-    maps[1, 4:6, 6:8, 7:9] = 9
-    brain = np.zeros((40, 48, 32), bool)
-    brain[1:39, 1:47, 1:31] = True
-    cards = tuple(
-        Prototype(n, name, f"training_{n}", (0, 0, 0), 2.0, {"t1c": 2.0}, 0.0, (0.1, 0.5, 2.0))
-        for n, name in enumerate(OWNERS)
-    )
-    evidence = replace(evidence_for(OWNERS), prototypes=cards)
-    made = prediction_for(maps, evidence, AFFINE, brain)
-    return replace(made, findings=findings(made))
-
-
-@pytest.fixture
-def case(prediction):
-    brain = prediction.probabilities[0] < 1
-    images = np.random.default_rng(0).uniform(1, 2, (4, *brain.shape)).astype(np.float32) * brain
-    return Case(prediction.case_id, images, AFFINE)
 
 
 def page(case, prediction, tmp_path):
     """The report without its scripts."""
     text = write_report(case, prediction, tmp_path / "report.html").read_text(encoding="utf-8")
     return re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+
+
+def elements(path):
+    """How many elements a page has, by tag."""
+    found = Counter()
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, _: found.update([tag])
+    parser.feed(path.read_text(encoding="utf-8"))
+    return found
 
 
 def test_one_file_that_needs_no_other(case, prediction, tmp_path):
@@ -54,6 +37,14 @@ def test_one_file_that_needs_no_other(case, prediction, tmp_path):
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert "url(" not in shown
     assert "Plotly.newPlot(" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_library_that_draws_surfaces_is_named_with_its_version_and_licence():
+    head = (FOLDER / "plotly-gl3d.min.js").read_text(encoding="utf-8")[:300]
+    version = re.search(r"plotly\.js \(gl3d - minified\) v([\d.]+)", head).group(1)
+    assert "MIT license" in head
+    assert f"plotly.js-gl3d-dist-min {version}, MIT" in (FOLDER / "report.html").read_text(encoding="utf-8")
+    assert (FOLDER / "plotly-gl3d.LICENSE.txt").read_text(encoding="utf-8").startswith("MIT License")
 
 
 def test_numbers_are_those_of_the_prediction(case, prediction, tmp_path):
@@ -68,7 +59,7 @@ def test_numbers_are_those_of_the_prediction(case, prediction, tmp_path):
     diameters = said["enhancing_diameters_mm"]
     assert f"{diameters['longest']:.0f} × {diameters['perpendicular']:.0f} mm" in shown
     assert said["location"]["sentence"] in shown
-    assert said["out_of_distribution"]["sentence"].replace("'", "&#x27;") in shown
+    assert said["out_of_distribution"]["sentence"] in unescape(shown)
     share = said["prototypes"]["ET"][0]["share"]
     assert f"{share:.0%}" in shown
     assert "from training case training_3" in shown
@@ -98,21 +89,26 @@ def test_a_case_without_tumour_has_a_report(case, prediction, tmp_path):
     maps = np.zeros_like(prediction.similarities)
     maps[0] = 4
     brain = prediction.probabilities[0] < 1
-    shown = page(case, prediction_for(maps, prediction.evidence, AFFINE, brain), tmp_path)
+    shown = page(case, prediction_for(maps, prediction.evidence, prediction.affine, brain), tmp_path)
     assert "No tumour was found." in shown
     assert "No enhancing tumour." in shown
     assert shown.count('<svg class="slice"') == 13
     assert 'class="outline"' not in shown
 
 
-def test_text_from_outside_is_text(case, prediction, tmp_path):
-    evil = "x<script>alert(1)</script>"
-    told = replace(prediction, case_id=evil, warnings=(evil,), device=evil, model={**prediction.model, "name": evil})
+@pytest.mark.parametrize("evil", ["x<script>alert(1)</script>", '<b>x</b> & "y"'])
+def test_text_from_outside_is_text(case, prediction, tmp_path, evil):
+    plain = elements(write_report(case, prediction, tmp_path / "plain.html"))
+    warned = replace(prediction, case_id=evil, warnings=(evil,), device=evil, model={**prediction.model, "name": evil})
+    told = replace(warned, findings=deepcopy(prediction.findings))
     told.findings["location"]["sentence"] = evil
+    told.findings["out_of_distribution"]["sentence"] = evil
     told.findings["prototypes"]["WT"][0].update(name=evil, case_id=evil)
-    text = write_report(case, told, tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "<script>alert" not in text
-    assert text.count("x&lt;script&gt;alert(1)") >= 6
+    path = write_report(case, told, tmp_path / "report.html")
+    text = path.read_text(encoding="utf-8")
+    assert evil not in text
+    assert unescape(text).count(evil) == 11  # title, heading, footer; model, also in the footer; and once each
+    assert elements(path) == plain + Counter({"div": 1, "p": 1})  # those of the warning
 
 
 def test_simulated_cases_and_unlike_scans_are_marked(case, prediction, tmp_path):
@@ -129,7 +125,7 @@ def test_another_cases_result_is_refused(case, prediction, tmp_path):
     with pytest.raises(ValueError, match=r"different grids; give the case that was segmented"):
         write_report(other, prediction, tmp_path / "report.html")
     with pytest.raises(ValueError, match="different grids"):
-        write_report(replace(case, affine=2 * AFFINE), prediction, tmp_path / "report.html")
+        write_report(replace(case, affine=2 * case.affine), prediction, tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
 
 
@@ -145,15 +141,6 @@ def test_an_earlier_report_survives_a_failure(case, prediction, tmp_path, monkey
         write_report(case, prediction, path)
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
     assert path.read_text() == "earlier"
-
-
-def test_measured_diameters_decide_the_axial_slice(case, prediction, tmp_path):
-    """Elsewhere it is where the regions are largest; the drawn lines must lie in the slice they were measured in."""
-    label = report.canonical(report.Volume(prediction.label, prediction.affine))
-    brain = np.ones(label.shape, bool)
-    diameters = {"measurable": True, "longest_ends": [(-8.0, -10.0, 2 * 5.0), (0, 0, 0)]}
-    assert report._slice_indices(label, brain, diameters)[2] == 5
-    assert report._slice_indices(label, brain, None)[2] in range(14, 18)
 
 
 def test_without_prototypes_it_shows_probabilities_and_says_so(case, prediction, tmp_path):

@@ -1,92 +1,35 @@
+"""Every case of a folder: here, in several processes, on a cluster; and what is left after an interruption."""
+
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import types
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from results_folder import ENDINGS, NAMES, assert_manifest_is_true, files, of, rows
 from small_model import save_small_model
 
 from ProtoSegBrainLib.commands.cli import main
 from ProtoSegBrainLib.images.case import Case
-from ProtoSegBrainLib.images.simulate import simulate_case, write_case
-from ProtoSegBrainLib.images.volume import Volume, read_volume, write_volume
-from ProtoSegBrainLib.result.prediction import Prediction, read_prediction
+from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainLib.segmentation import folder as module
-from ProtoSegBrainLib.segmentation.folder import FolderConfig, Job, segment_folder
+from ProtoSegBrainLib.segmentation import job as job_module
+from ProtoSegBrainLib.segmentation.folder import segment_folder
+from ProtoSegBrainLib.segmentation.job import Job, JobConfig, segment_case
+from ProtoSegBrainLib.segmentation.manifest import Entry
 from ProtoSegBrainLib.segmentation.predict import PredictConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("case_1", "case_2", "case_3")
-ENDINGS = ("_seg.nii.gz", "_prob.nii.gz", "_sim.nii.gz", "_unc.nii.gz", "_prediction.json")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three cases."""
-    folder = tmp_path_factory.mktemp("data")
-    for seed, name in enumerate(NAMES):
-        write_case(replace(simulate_case(seed, shape=(32, 32, 24)), case_id=name), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_small_model(tmp_path_factory.mktemp("model") / "small.safetensors")
-
-
-@pytest.fixture
-def config(model: Path) -> FolderConfig:
-    return FolderConfig(model=model, report=False, predict=PredictConfig(device="cpu"))
-
-
-@pytest.fixture
-def broken(data: Path, tmp_path: Path) -> Path:
-    """The three cases; T2 of the second is constant."""
-    folder = tmp_path / "broken"
-    shutil.copytree(data, folder)
-    path = folder / "case_2" / "case_2_t2.nii.gz"
-    volume = read_volume(path)
-    write_volume(path, Volume(np.ones_like(volume.array), volume.affine))
-    return folder
-
-
-def rows(out: Path) -> dict[str, dict[str, str]]:
-    """The manifest by case."""
-    with (out / "manifest.csv").open(newline="") as file:
-        return {row["case_id"]: row for row in csv.DictReader(file)}
-
-
-def files(out: Path) -> dict[str, int]:
-    """All files and folders, the hidden ones, too; and when each was written."""
-    return {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name != "manifest.csv"}
-
-
-def of(*names: str, endings: tuple[str, ...] = ENDINGS) -> set[str]:
-    return {f"{name}{ending}" for name in names for ending in endings}
-
-
-def assert_manifest_is_true(out: Path) -> None:
-    """A row says done where the files are whole, and what they say."""
-    for case_id, row in rows(out).items():
-        assert row["status"] == "done"
-        prediction = read_prediction(out, case_id)
-        assert {name: float(row[f"{name}_ml"]) for name in prediction.volumes_ml} == prediction.volumes_ml
-        assert row["identity"] == prediction.model["identity"]
-        assert all((out / name).is_file() for name in row["files"].split())
-
-
-def test_every_case_is_segmented_and_listed(data: Path, config: FolderConfig, tmp_path: Path) -> None:
+def test_every_case_is_segmented_and_listed(data: Path, config: JobConfig, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     summary = segment_folder(data, out, config)
     assert [(entry.case_id, entry.status) for entry in summary.entries] == [(name, "done") for name in NAMES]
@@ -100,7 +43,7 @@ def test_every_case_is_segmented_and_listed(data: Path, config: FolderConfig, tm
     assert_manifest_is_true(out)
 
 
-def test_a_second_run_does_what_is_left(data: Path, config: FolderConfig, tmp_path: Path) -> None:
+def test_a_second_run_does_what_is_left(data: Path, config: JobConfig, tmp_path: Path) -> None:
     segment_folder(data, tmp_path, config)
     before, manifest = files(tmp_path), rows(tmp_path)
     assert segment_folder(data, tmp_path, config).n_before == 3
@@ -117,7 +60,7 @@ def test_a_second_run_does_what_is_left(data: Path, config: FolderConfig, tmp_pa
     assert_manifest_is_true(tmp_path)
 
 
-def test_results_made_otherwise_are_replaced_only_on_demand(data: Path, config: FolderConfig, tmp_path: Path) -> None:
+def test_results_made_otherwise_are_replaced_only_on_demand(data: Path, config: JobConfig, tmp_path: Path) -> None:
     data = data / "case_1"
     segment_folder(data, tmp_path, replace(config, report=True))
     before = files(tmp_path)
@@ -134,7 +77,7 @@ def test_results_made_otherwise_are_replaced_only_on_demand(data: Path, config: 
     assert segment_folder(data, tmp_path, replace(config, labels="brats2023", overwrite=True)).n_before == 1
 
 
-def test_another_model_makes_another_result(data: Path, config: FolderConfig, tmp_path: Path) -> None:
+def test_another_model_makes_another_result(data: Path, config: JobConfig, tmp_path: Path) -> None:
     segment_folder(data / "case_3", tmp_path / "out", config)
     save_small_model(tmp_path / "other.safetensors", seed=1)
     other = replace(config, model=tmp_path / "other.safetensors")
@@ -168,110 +111,6 @@ def test_a_case_that_fails_does_not_stop_the_rest(
     assert_manifest_is_true(tmp_path / "out")
 
 
-def test_rows_of_other_cases_stay(data: Path, config: FolderConfig, tmp_path: Path) -> None:
-    for name in ("case_3", "case_1"):
-        segment_folder(data / name, tmp_path, config)
-    assert [*rows(tmp_path)] == ["case_1", "case_3"]
-
-
-def test_an_interruption_leaves_a_true_manifest(
-    data: Path, config: FolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = module._write
-
-    def interrupt(config: FolderConfig, case: Case, prediction: Prediction, folder: Path) -> None:
-        write(config, case, prediction, folder)
-        if case.case_id == "case_2":
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(module, "_write", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        segment_folder(data, tmp_path, config)
-    assert [*rows(tmp_path)] == ["case_1"]
-    assert files(tmp_path).keys() == of("case_1")
-    assert_manifest_is_true(tmp_path)
-
-
-def test_what_fails_while_it_is_written_leaves_nothing(
-    data: Path, config: FolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(module, "write_report", fail)
-    summary = segment_folder(data / "case_1", tmp_path, replace(config, report=True))
-    assert summary.failed == {"case_1": "No space left on device"}
-    assert files(tmp_path) == {}
-
-
-def test_a_bug_names_its_kind(
-    data: Path, config: FolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "predict", lambda *_: {}["x"])
-    assert segment_folder(data / "case_1", tmp_path, config).failed == {"case_1": "KeyError: 'x'"}
-
-
-def test_a_writer_that_was_killed_is_cleared_away(data: Path, config: FolderConfig, tmp_path: Path) -> None:
-    """It had moved two of its five files; the third hidden folder is of a case that this run does not know."""
-    segment_folder(data / "case_1", tmp_path, config)
-    left = tmp_path / ".segmenting_case_1.abc_def"
-    left.mkdir()
-    for ending in ENDINGS[2:]:
-        shutil.move(tmp_path / f"case_1{ending}", left)
-    other = tmp_path / ".segmenting_case_1.b.abc"
-    other.mkdir()
-    assert segment_folder(data / "case_1", tmp_path, config).failed == {}
-    assert files(tmp_path).keys() == of("case_1") | {other.name}
-    assert_manifest_is_true(tmp_path)
-
-
-def test_half_a_result_of_somebody_else_is_left_alone(data: Path, config: FolderConfig, tmp_path: Path) -> None:
-    (tmp_path / "case_1_seg.nii.gz").write_text("the expert's")
-    summary = segment_folder(data / "case_1", tmp_path, config)
-    assert "already holds results of case case_1 (case_1_seg.nii.gz)" in summary.failed["case_1"]
-    assert (tmp_path / "case_1_seg.nii.gz").read_text() == "the expert's"
-
-
-def test_labels_of_the_expert_are_never_replaced(broken: Path, config: FolderConfig) -> None:
-    label = broken / "case_1" / "case_1_seg.nii.gz"
-    before = label.read_bytes()
-    summary = segment_folder(broken / "case_1", broken / "case_1", replace(config, overwrite=True))
-    assert "is a file of case case_1 itself" in summary.failed["case_1"]
-    assert label.read_bytes() == before
-
-
-def test_the_faster_of_two_writers_wins(
-    data: Path, config: FolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write, seen = module._write, {}
-
-    def with_a_rival(config: FolderConfig, case: Case, prediction: Prediction, folder: Path) -> None:
-        write(config, case, prediction, folder)
-        write(config, case, prediction, tmp_path)
-        seen.update(files(tmp_path))
-
-    monkeypatch.setattr(module, "_write", with_a_rival)
-    assert segment_folder(data / "case_1", tmp_path, config).failed == {}
-    assert {name: seen[name] for name in of("case_1")} == files(tmp_path)
-
-
-def test_scenes_and_pictures_are_files_of_the_case(
-    data: Path, config: FolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stand_in(word: str) -> Callable[[Case, Prediction, Path], object]:
-        return lambda case, prediction, path: path.write_text(f"{word} {case.case_id} {prediction.case_id}")
-
-    saved = types.SimpleNamespace(writeScene=stand_in("scene"), drawScene=stand_in("picture"))
-    monkeypatch.setitem(sys.modules, "ProtoSegBrainScene", types.ModuleType("ProtoSegBrainScene"))
-    monkeypatch.setitem(sys.modules, "ProtoSegBrainScene.savedscene", saved)  # type: ignore[arg-type]
-    segment_folder(data / "case_1", tmp_path, config)
-    summary = segment_folder(data / "case_1", tmp_path, replace(config, mrb=True, screenshot=True, overwrite=True))
-    assert (summary.n_before, summary.failed) == (0, {}), "it was done without them"
-    assert (tmp_path / "case_1_scene.mrb").read_text() == "scene case_1 case_1"
-    assert (tmp_path / "case_1_screenshot.png").read_text() == "picture case_1 case_1"
-    assert rows(tmp_path)["case_1"]["files"].endswith("case_1_scene.mrb case_1_screenshot.png")
-
-
 @pytest.mark.parametrize(
     ("missing", "changes", "arguments", "says"),
     [
@@ -280,7 +119,7 @@ def test_scenes_and_pictures_are_files_of_the_case(
     ],
 )
 def test_what_is_not_installed_is_said_before_the_work(
-    data: Path, config: FolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    data: Path, config: JobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     missing: str, changes: dict[str, Any], arguments: dict[str, Any], says: str,
 ) -> None:  # fmt: skip
     monkeypatch.setitem(sys.modules, missing, None)  # type: ignore[arg-type]
@@ -289,7 +128,7 @@ def test_what_is_not_installed_is_said_before_the_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_requests_are_refused_before_the_work(data: Path, config: FolderConfig, tmp_path: Path) -> None:
+def test_bad_requests_are_refused_before_the_work(data: Path, config: JobConfig, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(FileNotFoundError, match="no case found"):
         segment_folder(tmp_path, out, config)
@@ -308,44 +147,35 @@ def test_bad_requests_are_refused_before_the_work(data: Path, config: FolderConf
         segment_folder(data, out, config)
 
 
-def test_a_worker_with_another_model_says_so(data: Path, config: FolderConfig, tmp_path: Path) -> None:
-    entry = module.segment_case(Job("case_1", data / "case_1", tmp_path, config, "another identity"))
-    assert entry.status == "failed"
-    assert "is not the one that was asked for" in entry.message
-
-
 # -- several processes ---------------------------------------------------------------------------------------------
 
 
-def dies_once(job: Job) -> module.Entry:
+def dies_once(job: Job) -> Entry:
     """As ``segment_case``, in a worker that writes down what it puts in place; the first to write case_2 is killed."""
-    log, write, put_in_place = job.out.parent / "log.txt", module._write, module._put_in_place
+    log, write, put_in_place = job.out.parent / "log.txt", job_module._write, job_module._put_in_place
 
-    def killed(config: FolderConfig, case: Case, prediction: Prediction, folder: Path) -> None:
+    def killed(config: JobConfig, case: Case, prediction: Prediction, folder: Path) -> None:
         write(config, case, prediction, folder)
         if case.case_id == "case_2" and not log.with_name("killed").exists():
             log.with_name("killed").write_text(str(os.getpid()))
             (folder / "case_2_seg.nii.gz").write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def logged(job: Job, folder: Path) -> module.Entry:
+    def logged(job: Job, folder: Path) -> Entry:
         with log.open("a") as file:
             file.write(f"{job.case_id} {os.getpid()}\n")
         return put_in_place(job, folder)
 
-    module._write, module._put_in_place = killed, logged
+    job_module._write, job_module._put_in_place = killed, logged
     try:
-        return SEGMENT_CASE(job)
+        return segment_case(job)
     finally:
-        module._write, module._put_in_place = write, put_in_place
-
-
-SEGMENT_CASE = module.segment_case
+        job_module._write, job_module._put_in_place = write, put_in_place
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_no_case_is_lost_or_written_twice_when_a_worker_is_killed(
-    data: Path, config: FolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, config: JobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setattr(module, "segment_case", dies_once)
@@ -362,7 +192,7 @@ def test_no_case_is_lost_or_written_twice_when_a_worker_is_killed(
     assert_manifest_is_true(tmp_path / "out")
 
 
-def test_a_cluster_is_found_by_its_address(broken: Path, config: FolderConfig, tmp_path: Path) -> None:
+def test_a_cluster_is_found_by_its_address(broken: Path, config: JobConfig, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as local:
         summary = segment_folder(broken, tmp_path / "out", config, cluster=local.scheduler_address)
@@ -372,12 +202,12 @@ def test_a_cluster_is_found_by_its_address(broken: Path, config: FolderConfig, t
     assert files(tmp_path / "out").keys() == of("case_1", "case_3")
 
 
-def fails(job: Job) -> module.Entry:
+def fails(job: Job) -> Entry:
     raise ModuleNotFoundError("No module named\n'ProtoSegBrainLib'")
 
 
 def test_cases_that_no_worker_can_do_are_failed_not_lost(
-    data: Path, config: FolderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, config: JobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(module, "segment_case", fails)
@@ -388,7 +218,7 @@ def test_cases_that_no_worker_can_do_are_failed_not_lost(
     assert {name: row["message"] for name, row in rows(tmp_path / "out").items()} == summary.failed
 
 
-def test_a_cluster_that_does_not_answer_is_bad_input(data: Path, config: FolderConfig, tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_bad_input(data: Path, config: JobConfig, tmp_path: Path) -> None:
     dask = pytest.importorskip("dask")
     pytest.importorskip("distributed")
     with (

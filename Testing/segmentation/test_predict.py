@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from ProtoSegBrainLib.images.case import Case, read_case
 from ProtoSegBrainLib.images.preprocess import prepare
-from ProtoSegBrainLib.network import inference
-from ProtoSegBrainLib.network.inference import Attempt
-from ProtoSegBrainLib.network.model import ModelConfig, NetworkOutput, ProtoSegNet, upsample
-from ProtoSegBrainLib.network.weights import Calibration, ModelCard
+from ProtoSegBrainLib.network import device
+from ProtoSegBrainLib.network.device import Attempt
+from ProtoSegBrainLib.network.evidence import Calibration
+from ProtoSegBrainLib.network.model import ModelConfig, ProtoSegNet
+from ProtoSegBrainLib.network.segmentation_net import NetworkOutput, upsample
+from ProtoSegBrainLib.network.weights import ModelCard
 from ProtoSegBrainLib.result.familiarity import look_of
 from ProtoSegBrainLib.result.metrics import dice
-from ProtoSegBrainLib.result.prediction import Prediction, read_prediction, write_prediction
+from ProtoSegBrainLib.result.prediction import Prediction
+from ProtoSegBrainLib.result.prediction_files import read_prediction, write_prediction
 from ProtoSegBrainLib.segmentation import predict as module
 from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
 
@@ -214,7 +217,7 @@ def fail_unless(allowed: Attempt | None, error: Exception, monkeypatch: pytest.M
         return run(attempt, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "_run", fake)
-    monkeypatch.setattr(inference, "half_precision_of", lambda _: torch.bfloat16)
+    monkeypatch.setattr(device, "half_precision_of", lambda _: torch.bfloat16)
     return seen
 
 

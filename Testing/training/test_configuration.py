@@ -12,7 +12,7 @@ from ProtoSegBrainLib.network.model import ModelConfig
 from ProtoSegBrainLib.network.networks import build_network
 from ProtoSegBrainLib.training.configuration import config_from, described, load_config, network_names, to_yaml
 from ProtoSegBrainLib.training.losses import SEGMENTATION_TERMS, LossConfig
-from ProtoSegBrainLib.training.trainer import TrainConfig
+from ProtoSegBrainLib.training.recipe import TrainConfig
 
 NETWORKS = ("default", "neuroseg", "no_prototypes", "resunet", "seed", "segresnet", "thorough", "unet")
 PEERS = ("neuroseg", "resunet", "segresnet", "unet")

@@ -10,14 +10,18 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ProtoSegBrainLib.network.peers import class_logits
-from ProtoSegBrainLib.patches.dataset import class_shares
+from ProtoSegBrainLib.network.segmentation_net import upsample
+from ProtoSegBrainLib.patches.cases import class_shares
+from ProtoSegBrainLib.result.metrics import dice
 from ProtoSegBrainLib.training import losses
 from ProtoSegBrainLib.training.losses import (
     SEGMENTATION_TERMS,
     SMOOTH_VOXELS,
     LossConfig,
     cluster_loss,
+    cross_entropy_loss,
     diversity_loss,
+    level_losses,
     prototype_losses,
     purity_loss,
     segmentation_losses,
@@ -42,17 +46,6 @@ def two_voxels() -> tuple[Tensor, Tensor]:
 
 
 # -- segmentation terms ----------------------------------------------------------------------------------------------
-
-
-def test_class_shares_count_the_classes_of_a_block() -> None:
-    label = torch.zeros(1, 4, 2, 2, dtype=torch.long)
-    label[0, 0, 0, 0] = 3
-    label[0, 0, 0, 1] = 1
-    label[0, 2:] = 2
-    shares = class_shares(label, 2)
-    assert shares.shape == (1, 4, 2, 1, 1)
-    assert shares[0, :, 0, 0, 0].tolist() == [6 / 8, 1 / 8, 0, 1 / 8]
-    assert shares[0, :, 1, 0, 0].tolist() == [0, 0, 1, 0]
 
 
 def soft_dice(overlap: float, total: float) -> float:
@@ -325,3 +318,41 @@ def test_prototype_losses_are_the_weighted_terms() -> None:
             "l1": 0.5 * 3,
         }
     )
+
+
+# -- levels ----------------------------------------------------------------------------------------------------------
+
+
+def test_coarser_levels_weigh_a_half_and_a_quarter_of_the_finest():
+    config = LossConfig(region_dice=0, deep_supervision=(0.5, 0.25))
+    right = torch.tensor([9.0, 0, 0, 0])[None, :, None, None, None]
+    truth, wrong = right / 9, right.roll(1, 1)
+    clean, dirty = (float(cross_entropy_loss(logits, truth)) for logits in (right, wrong))
+    terms = level_losses(config, (right, wrong, right), truth)
+    assert set(terms) == {"cross_entropy"}
+    assert float(terms["cross_entropy"]) == pytest.approx((clean + 0.5 * dirty + 0.25 * clean) / 1.75)
+
+
+def thin_rim() -> torch.Tensor:
+    """(1, 16, 16, 16): a core of NCR in a rim of ET that is one voxel thick."""
+    distance = torch.cdist(torch.cartesian_prod(*[torch.arange(16.0)] * 3), torch.tensor([[7.5, 7.5, 7.5]]))
+    distance = distance.reshape(1, 16, 16, 16)
+    return (distance < 5).long() + 2 * ((distance > 4) & (distance < 5))
+
+
+def test_a_rim_thinner_than_a_voxel_of_the_prototypes_can_be_learned():
+    label = thin_rim()
+    shares, truth = class_shares(label, 2), class_shares(label, 1)
+    logits = shares.clamp(min=0.02).log().requires_grad_()
+    assert dice_of_rim(logits, label) < 0.7, "the best that the shares of the classes can teach"
+    optimiser = torch.optim.Adam([logits], 0.3)
+    for _ in range(40):
+        optimiser.zero_grad()
+        sum(level_losses(LossConfig(), [logits], truth).values()).backward()
+        optimiser.step()
+    assert dice_of_rim(logits, label) > 0.9
+
+
+def dice_of_rim(logits: torch.Tensor, label: torch.Tensor) -> float:
+    found = upsample(logits, label.shape[1:]).argmax(dim=1)
+    return dice((found == 3).numpy(), (label == 3).numpy())

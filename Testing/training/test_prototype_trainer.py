@@ -14,7 +14,7 @@ from short_runs import CASES, CONFIG, SEGMENTATION, curve, run
 from synthetic import TINY
 
 from ProtoSegBrainLib.network.weights import load_model, save_model
-from ProtoSegBrainLib.patches.dataset import whole_window
+from ProtoSegBrainLib.patches.cases import whole_window
 from ProtoSegBrainLib.training.prototype_trainer import PrototypeTrainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -124,8 +124,7 @@ def test_a_run_can_go_on_from_a_model(tmp_path):
         ([str(model), "model.safetensors"], ["first/model.safetensors", "model.safetensors"]),
         ([], []),
     ):
-        trainer.config = replace(CONFIG, start_from=tuple(places))
-        assert trainer._recorded_config()["start_from"] == recorded
+        assert recorded(replace(CONFIG, start_from=tuple(places)))["start_from"] == recorded
     with pytest.raises(ValueError, match="start-from"):
         PrototypeTrainer(
             replace(CONFIG, start_from=(str(model),), model=replace(TINY, aspp_channels=8)), CASES, tmp_path / "third"

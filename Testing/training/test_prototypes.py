@@ -16,7 +16,7 @@ from torch import Tensor
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.network.weights import Prototype
-from ProtoSegBrainLib.patches.dataset import TrainingCase, class_shares, padded_label, pure_label, whole_window
+from ProtoSegBrainLib.patches.cases import TrainingCase, class_shares, padded_label, pure_label, whole_window
 from ProtoSegBrainLib.training.losses import cross_entropy_loss, region_dice_loss
 from ProtoSegBrainLib.training.prototypes import (
     gather_voxels,
@@ -50,28 +50,6 @@ def striped_case(number: int, classes: tuple[int, ...] = (0, 2, 3, 1)) -> Traini
 
 
 # -- label-pure voxels -------------------------------------------------------------------------------------------------
-
-
-def test_a_pure_voxel_has_one_class_in_its_whole_block():
-    label = torch.zeros(1, 6, 6, 6, dtype=torch.long)
-    label[0, 2:4, 2:4, 2:4] = 3
-    label[0, 0, 0, 0] = 1
-    label[0, 4:] = -1  # no class
-    pure = pure_label(label, 2)[0]
-    assert pure.shape == (3, 3, 3)
-    assert pure[1, 1, 1] == 3
-    assert pure[0, 0, 0] == -1
-    assert pure[0, 0, 1] == 0
-    assert (pure[2] == -1).all()
-
-
-def test_a_pure_patch_has_one_class_in_all_its_voxels_and_lies_in_the_window():
-    label = torch.zeros(1, 6, 6, 12, dtype=torch.long)
-    label[0, :, :, 6:] = 2  # blocks 3 to 5 along z
-    pure = pure_label(label, 2, patch=3)[0]
-    assert pure.shape == (3, 3, 6)
-    assert pure[1, 1].tolist() == [-1, 0, -1, -1, 2, -1]
-    assert (pure != -1).sum() == 2
 
 
 def test_sampled_voxels_are_of_every_class_and_no_more_than_asked():

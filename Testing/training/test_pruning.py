@@ -13,7 +13,7 @@ from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.network.evidence import Calibration, Prototype, RegionReliability
 from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.network.weights import ModelCard, load_model, save_model
-from ProtoSegBrainLib.patches.dataset import whole_window
+from ProtoSegBrainLib.patches.cases import whole_window
 from ProtoSegBrainLib.training.pruning import prune, without_prototypes
 
 KNOWN = RegionReliability("ET", 20, 0.01, 0.5, 0.9, 0.9)

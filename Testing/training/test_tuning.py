@@ -17,11 +17,11 @@ from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.simulate import write_case
 from ProtoSegBrainLib.network.model import ModelConfig
 from ProtoSegBrainLib.network.peers import PeerConfig
-from ProtoSegBrainLib.patches.dataset import SamplingConfig
+from ProtoSegBrainLib.patches.sampling import SamplingConfig
 from ProtoSegBrainLib.training import train as training
 from ProtoSegBrainLib.training.configuration import load_config, to_yaml
 from ProtoSegBrainLib.training.losses import LossConfig
-from ProtoSegBrainLib.training.trainer import TrainConfig
+from ProtoSegBrainLib.training.recipe import TrainConfig
 from ProtoSegBrainLib.training.tuning import Place, TuneConfig, search_space, tune, with_values
 
 START = TrainConfig(

@@ -1,0 +1,40 @@
+"""A result as files: those that the command line writes, report included."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from ProtoSegBrainLib.explanation.findings import findings
+from ProtoSegBrainLib.images.case import case_from_volumes
+from ProtoSegBrainLib.pictures.report import write_report
+from ProtoSegBrainLib.result.prediction import Prediction
+from ProtoSegBrainLib.result.prediction_files import report_file, write_prediction
+from ProtoSegBrainScene.inputs import volumeOf
+from ProtoSegBrainScene.result import ResultNodes, inputsOf
+
+
+def writeResult(nodes: ResultNodes, prediction: Prediction, folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """Write the files of a result, all or none; paths by kind.
+
+    Args:
+        nodes: Of the result; the report shows the images from which it was made.
+        prediction: What is shown of it, a what-if perhaps.
+        folder: Made if it is not there.
+
+    Raises:
+        ValueError: Not all images are in the scene any more.
+        OSError: They could not be written.
+    """
+    if not prediction.findings:  # of a what-if; they take too long for each click
+        prediction = replace(prediction, findings=findings(prediction))
+    volumes = {role: volumeOf(node) for role, node in inputsOf(nodes).items()}
+    case = case_from_volumes(volumes, prediction.case_id)
+    files = write_prediction(prediction, folder)
+    try:
+        return {**files, "report": write_report(case, prediction, report_file(prediction.case_id, folder))}
+    except BaseException:
+        for path in files.values():
+            path.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,82 @@
+"""What the images of a case must be, each for itself and all together, and what a user should know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ProtoSegBrainLib.images.naming import names_of
+from ProtoSegBrainLib.images.volume import Volume, overlap, same_grid, same_lattice
+
+# Fields of view that share less than this belong to different spaces.
+LEAST_OVERLAP = 0.05
+# Below this share of a field of view in common, the user should look.
+GOOD_OVERLAP = 0.5
+# A brain fills about half of the tightest box around it; where fewer voxels than this are zero, skull and air remain.
+LEAST_ZERO_SHARE = 0.25
+
+
+def check_image(volume: Volume, name: str) -> None:
+    """Refuse what is no image of a modality.
+
+    Raises:
+        ValueError: Not 3-D, no voxels, one value everywhere, or NaN or infinity (in float32); it begins with ``name``.
+    """
+    array = volume.array
+    if array.ndim != 3:
+        raise ValueError(f"{name}: expected a 3-D image, got shape {array.shape}.")
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: its shape is {array.shape}.")
+    with np.errstate(over="ignore"):  # in float32, as they will be used: 1e300 is infinity there
+        low, high = float(np.float32(array.min())), float(np.float32(array.max()))  # NaN and infinity come through
+        if not (np.isfinite(low) and np.isfinite(high)):
+            count = int(array.size - np.isfinite(array.astype(np.float32)).sum())
+            raise ValueError(f"{name}: expected finite numbers (of float32), got NaN or infinity in {count} voxels.")
+    if low == high:
+        raise ValueError(f"{name} is empty or constant: every voxel is {low:g}; expected an image.")
+
+
+def grid_warnings(volume: Volume, reference: Volume, what: str, name: str, reference_name: str) -> list[str]:
+    """What will be done to bring a volume to the reference grid; nothing where it is on it.
+
+    Args:
+        volume: An image or a label map.
+        reference: An image on the case's grid.
+        what: Begins the sentence: "FLAIR", "The label".
+        name: Of the volume's file, or what stands for it.
+        reference_name: The same of the reference.
+
+    Raises:
+        ValueError: The two do not overlap.
+    """
+    if same_grid(volume, reference.shape, reference.affine):
+        return []
+    share = overlap(volume, reference)
+    if share < LEAST_OVERLAP:
+        raise ValueError(
+            f"{name} and {reference_name} lie in different spaces: their fields of view share {share:.0%}. "
+            "Expected images of one patient, registered to each other."
+        )
+    if same_lattice(volume, reference.shape, reference.affine):
+        done = f"{what} ({name}) was stored with other axes or another extent; its voxels were copied, unchanged, to"
+    else:
+        spacing = " x ".join(f"{s:.3g}" for s in volume.spacing_mm)
+        done = f"{what} ({name}, {volume.shape[0]} x {volume.shape[1]} x {volume.shape[2]} voxels of {spacing} mm) was"
+        done += " resampled to"
+    sentences = [f"{done} the grid of {reference_name}."]
+    if share < GOOD_OVERLAP:
+        sentences.append(f"{name} and {reference_name} share only {share:.0%} of their fields of view: check them.")
+    return sentences
+
+
+def skull_warnings(volumes: Mapping[str, Volume]) -> list[str]:
+    """A sentence where images, by role, seem to show more than the brain."""
+    zero_share = {role: 1 - np.count_nonzero(volume.array) / volume.array.size for role, volume in volumes.items()}
+    bare = [role for role, share in zero_share.items() if share < LEAST_ZERO_SHARE]
+    if not bare:
+        return []
+    return [
+        f"{names_of(bare)}: the background is not zero; the images do not seem to be skull-stripped. "
+        "The network expects skull-stripped images, so the result cannot be trusted."
+    ]

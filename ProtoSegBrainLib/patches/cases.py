@@ -1,0 +1,176 @@
+"""Labelled cases, each prepared once, kept on the device (GPU) or memory-mapped (CPU).
+
+What is asked of them, whole or in patches: windows for a network, the label on its grids, where a voxel lies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ProtoSegBrainLib.files import write_whole
+from ProtoSegBrainLib.images.case import Case, read_case
+from ProtoSegBrainLib.images.naming import list_cases
+from ProtoSegBrainLib.images.preprocess import prepare
+from ProtoSegBrainLib.labels import CLASSES
+from ProtoSegBrainLib.progress import Progress
+
+VOXELS_KEPT_PER_CLASS = 20_000
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """One prepared case on the network's grid.
+
+    Attributes:
+        case_id: Of the case.
+        images: (4, X, Y, Z) float16, on the device or memory-mapped.
+        label: (X, Y, Z) uint8.
+        affine: Voxel of this grid -> RAS mm.
+        voxels: Up to 20,000 voxels of each class that is present, (n, 3), by class index.
+    """
+
+    case_id: str
+    images: Tensor
+    label: Tensor
+    affine: np.ndarray
+    voxels: dict[int, np.ndarray]
+
+
+def prepare_data(
+    data: Path, case_ids: Sequence[str], cache: Path, device: str = "cpu", on_progress: Progress | None = None
+) -> list[TrainingCase]:
+    """Read, prepare and cache the cases; a second call finds them in ``cache``.
+
+    Raises:
+        FileNotFoundError: A case of ``case_ids`` is not in ``data``.
+        ValueError: A case has no label.
+    """
+    folders = dict(list_cases(data))
+    missing = [case_id for case_id in case_ids if case_id not in folders]
+    if missing:
+        raise FileNotFoundError(f"{data} lacks {len(missing)} of the {len(case_ids)} cases asked for: {missing[:3]} …")
+    cache.mkdir(parents=True, exist_ok=True)
+    cases = []
+    for number, case_id in enumerate(case_ids):
+        if not (cache / f"{case_id}.json").exists():
+            _write_cache(folders[case_id], case_id, cache)
+        cases.append(_load_cached(case_id, cache, device))
+        if on_progress:
+            on_progress((number + 1) / len(case_ids), f"Preparing {case_id}")
+    return cases
+
+
+def in_memory(case: Case) -> TrainingCase:
+    """A case prepared without a cache, on the CPU; a case without a label counts as all background."""
+    network_input = prepare(case)
+    label = network_input.label
+    label = np.zeros(network_input.brain.shape, np.uint8) if label is None else np.ascontiguousarray(label)
+    images = torch.from_numpy(network_input.images.astype(np.float16))
+    return TrainingCase(case.case_id, images, torch.from_numpy(label), network_input.affine, _some_voxels(label))
+
+
+def _write_cache(folder: Path, case_id: str, cache: Path) -> None:
+    case = read_case(folder)
+    if case.label is None:
+        raise ValueError(f"Case {case_id} in {folder} has no label file; training needs one (…_seg.nii.gz).")
+    network_input = prepare(case)
+    _save(cache / f"{case_id}_images.npy", network_input.images.astype(np.float16))
+    _save(cache / f"{case_id}_label.npy", np.asarray(network_input.label))
+    # Written last and at one go: its presence says that the arrays are whole, to trainings that share the cache, too.
+    write_whole(cache / f"{case_id}.json", json.dumps({"affine": network_input.affine.tolist()}))
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    # A name of its own: the processes of one training may prepare the same case at the same time.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.partial")
+    with temporary.open("wb") as file:
+        np.save(file, array)
+    os.replace(temporary, path)
+
+
+def _load_cached(case_id: str, cache: Path, device: str) -> TrainingCase:
+    # "c": torch wants writable memory; nothing is written back.
+    images = torch.from_numpy(np.load(cache / f"{case_id}_images.npy", mmap_mode="c"))
+    label = np.load(cache / f"{case_id}_label.npy")
+    affine = np.asarray(json.loads((cache / f"{case_id}.json").read_text())["affine"])
+    on_device = images if device == "cpu" else images.to(device)
+    return TrainingCase(case_id, on_device, torch.from_numpy(label).to(device), affine, _some_voxels(label))
+
+
+def _some_voxels(label: np.ndarray) -> dict[int, np.ndarray]:
+    """Up to 20,000 voxels of each tumour class that is present, drawn at random."""
+    rng = np.random.default_rng(0)
+    voxels = {}
+    for index in range(1, len(CLASSES)):
+        flat = np.flatnonzero(label == index)
+        if flat.size:
+            chosen = rng.choice(flat, min(flat.size, VOXELS_KEPT_PER_CLASS), replace=False)
+            voxels[index] = np.stack(np.unravel_index(chosen, label.shape), axis=1)
+    return voxels
+
+
+def whole_window(case: TrainingCase, size_multiple: int) -> Tensor:
+    """The whole case as one network window: (1, 4, X, Y, Z) float32, zero-padded at the far ends."""
+    padding = [p for n in reversed(case.label.shape) for p in (0, -n % size_multiple)]
+    return F.pad(case.images.float(), padding)[None]
+
+
+def padded_label(case: TrainingCase, window: Tensor) -> Tensor:
+    """(1, X, Y, Z) int64, padded as ``window`` is, with -1: what lies outside the case is a patch of no class."""
+    sizes = zip(reversed(window.shape[2:]), reversed(case.label.shape), strict=True)
+    return F.pad(case.label.long(), [p for a, b in sizes for p in (0, a - b)], value=-1)[None]
+
+
+def brain_label(images: Tensor, label: Tensor) -> Tensor:
+    """The label with -1, no class, outside the brain: a prototype of air would explain nothing.
+
+    Args:
+        images: (B, 4, X, Y, Z), 0 outside the brain.
+        label: (B, X, Y, Z) integer classes.
+    """
+    return torch.where((images != 0).any(dim=1), label, -1)
+
+
+def class_shares(label: Tensor, stride: int) -> Tensor:
+    """(B, X, Y, Z) classes -> (B, K, x, y, z) float32, the share of each class in a block of ``stride`` cubed."""
+    tumour = torch.stack([(label == index).float() for index in range(1, len(CLASSES))], dim=1)
+    if stride > 1:
+        tumour = F.avg_pool3d(tumour, stride)
+    return torch.cat([1 - tumour.sum(dim=1, keepdim=True), tumour], dim=1)
+
+
+def pure_label(label: Tensor, stride: int, patch: int = 1) -> Tensor:
+    """Class of each prototype-grid voxel whose whole patch has one class, -1 elsewhere.
+
+    Args:
+        label: (B, X, Y, Z) integer classes.
+        stride: Voxels of the label per voxel of the prototype grid.
+        patch: Edge of a prototype on its grid; the patch must lie in the window and be pure too.
+
+    Returns:
+        (B, x, y, z) int64.
+    """
+    values = label[:, None].float()
+    high = F.max_pool3d(values, stride)
+    low = -F.max_pool3d(-values, stride)
+    if patch > 1:
+        high, low = F.max_pool3d(high, patch, stride=1), -F.max_pool3d(-low, patch, stride=1)
+    pure = torch.where(high == low, high, -1.0)[:, 0].long()
+    return F.pad(pure, [patch // 2] * 6, value=-1)
+
+
+def position_mm(case: TrainingCase, voxel: tuple[int, int, int], stride: int) -> tuple[float, float, float]:
+    """Centre of a voxel of the prototype grid in the case's RAS space, to 0.01 mm."""
+    centre = np.append(np.asarray(voxel) * stride + (stride - 1) / 2, 1.0)
+    x, y, z = (round(float(v), 2) for v in (case.affine @ centre)[:3])
+    return x, y, z
