@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from random_networks import PEERS, model_of
+from models_of_every_kind import PEERS, model_of
 from small_model import PLAIN, SMALL
 
 from ProtoSegBrainLib.images.case import read_case

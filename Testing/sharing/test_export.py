@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_networks import PEERS, WIDE, model_of
+from models_of_every_kind import PEERS, WIDE, model_of
 from small_model import SMALL
 
 from ProtoSegBrainLib.commands.cli import main

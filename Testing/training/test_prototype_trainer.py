@@ -16,6 +16,7 @@ from synthetic import TINY
 from ProtoSegBrainLib.network.weights import load_model, save_model
 from ProtoSegBrainLib.patches.cases import whole_window
 from ProtoSegBrainLib.training.prototype_trainer import PrototypeTrainer
+from ProtoSegBrainLib.training.recipe import recorded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -120,11 +121,11 @@ def test_a_run_can_go_on_from_a_model(tmp_path):
     assert trainer.phase == "joint"
     for name, value in load_model(model)[0].state_dict().items():
         assert torch.equal(trainer.network.state_dict()[name], value), name
-    for places, recorded in (
+    for places, written in (
         ([str(model), "model.safetensors"], ["first/model.safetensors", "model.safetensors"]),
         ([], []),
     ):
-        assert recorded(replace(CONFIG, start_from=tuple(places)))["start_from"] == recorded
+        assert recorded(replace(CONFIG, start_from=tuple(places)))["start_from"] == written
     with pytest.raises(ValueError, match="start-from"):
         PrototypeTrainer(
             replace(CONFIG, start_from=(str(model),), model=replace(TINY, aspp_channels=8)), CASES, tmp_path / "third"
