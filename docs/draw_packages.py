@@ -8,6 +8,7 @@ arrows joins does not import each other. Standard library only.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import textwrap
 from collections.abc import Collection, Iterator, Mapping
@@ -62,16 +63,22 @@ def imported_modules(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
+def modules() -> frozenset[str]:
+    """All of the library's, as ``module_of`` names them."""
+    return frozenset(map(module_of, FILES))
+
+
 def library_imports(path: Path) -> Iterator[str]:
     """Modules of the library that a file imports, as ``module_of`` names them."""
-    known = {module_of(file) for file in FILES}
     for name in imported_modules(path):
         if name.startswith("ProtoSegBrainLib."):
             parts = name.removeprefix("ProtoSegBrainLib.").split(".")
-            yield next(".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in known)
+            yield next(".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in modules())
 
 
-def imports() -> dict[str, set[str]]:
+@functools.cache
+def imports() -> Mapping[str, set[str]]:
     """What each package imports from the library: other packages, and files at the library's top."""
     found: dict[str, set[str]] = {package.name: set() for package in PACKAGES}
     for path in FILES:

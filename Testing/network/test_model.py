@@ -213,7 +213,7 @@ def test_a_tile_with_that_margin_gives_the_whole_brains_logits(option: str) -> N
     assert (tight[:, :, multiple // stride : (multiple + core) // stride] - expected).abs().max() > 1e-4
 
 
-# -- fusing, checkpointing, presets ----------------------------------------------------------------------------------
+# -- checkpointing, presets ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("backbone", ["resnet", "plain", "efficient"])

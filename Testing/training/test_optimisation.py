@@ -57,7 +57,7 @@ def test_no_gradient_is_no_direction() -> None:
     assert torch.equal(orthogonalised(torch.zeros(2, 4, 9)), torch.zeros(2, 4, 9))
 
 
-# -- steps -------------------------------------------------------------------------------------------------------------
+# -- steps of Muon -----------------------------------------------------------------------------------------------------
 
 
 def test_a_kernel_moves_along_its_gradient_as_far_as_adamw_would() -> None:

@@ -266,7 +266,7 @@ def test_a_class_without_prototypes_needs_no_patch():
     assert len(project_prototypes(net, [training_case(0, classes=(2, 1))])) == 6
 
 
-# -- re-fit and prediction ---------------------------------------------------------------------------------------------
+# -- re-fit ------------------------------------------------------------------------------------------------------------
 
 
 def whole_loss(net: ProtoSegNet, cases: list[TrainingCase]) -> float:

@@ -210,6 +210,3 @@ def test_the_same_loop_trains_them_and_writes_a_model(tmp_path, changes):
     assert summary["parameters"] == sum(value.numel() for value in network.parameters())
     assert summary["peak_memory_mib"] > 50
     assert mean_dice(network, CASES) == summary["dice"]
-
-
-# -- validation --------------------------------------------------------------------------------------------------------
