@@ -14,6 +14,7 @@ SMALL = ModelConfig(
     widths=(4, 8), blocks=(1, 1), aspp_rates=(1, 2), aspp_channels=4, embedding_channels=6,
     prototypes_per_class=(2, 1, 1, 2),
 )  # fmt: skip
+NARROW = replace(SMALL, embedding_channels=4)
 OPTIONS: dict[str, dict[str, Any]] = {
     "resnet": {},
     "plain": {"backbone": "plain"},
@@ -47,6 +48,23 @@ def make(config: ModelConfig = SMALL, **changes: Any) -> ProtoSegNet:
             nn.init.uniform_(module.weight, 0.5, 2)
             nn.init.normal_(module.bias, 0, 0.2)
     nn.init.normal_(network.last_layer.bias)
+    return network
+
+
+def seeing_every_class() -> ProtoSegNet:
+    """Random weights and running statistics under which every class is seen somewhere."""
+    torch.manual_seed(0)
+    network = ProtoSegNet(NARROW).eval()
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm3d):
+            nn.init.normal_(norm.get_buffer("running_mean"), 0, 0.2)
+            nn.init.uniform_(norm.get_buffer("running_var"), 0.5, 2)
+    with torch.no_grad():
+        embedding = network.embed(torch.randn(1, 4, 16, 16, 16))[0].flatten(1)  # (C, voxels)
+        chosen = torch.cat([embedding.argmax(1), embedding.argmin(1)])[: len(NARROW.prototype_class)]  # far apart
+        network.prototype_layer.prototype_vectors.copy_(embedding[:, chosen].T[..., None, None, None])
+        logits = network(torch.randn(1, 4, 16, 16, 16)).logits
+        network.last_layer.bias -= logits.mean(dim=(0, 2, 3, 4))
     return network
 
 

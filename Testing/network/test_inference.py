@@ -5,36 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from random_network import OPTIONS, brain, make
+from random_network import OPTIONS, brain, make, seeing_every_class
 from torch import nn
 
 from ProtoSegBrainLib.network.inference import fuse_for_inference, run_network, run_views, tiles
-from ProtoSegBrainLib.network.model import ModelConfig, ProtoSegNet
+from ProtoSegBrainLib.network.model import ProtoSegNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-SMALL = ModelConfig(
-    widths=(4, 8), blocks=(1, 1), aspp_rates=(1, 2), aspp_channels=4, embedding_channels=4,
-    prototypes_per_class=(2, 1, 1, 2),
-)  # fmt: skip
 
 
 @pytest.fixture
 def a_network() -> ProtoSegNet:
-    """Random weights and running statistics under which every class is seen somewhere."""
-    torch.manual_seed(0)
-    network = ProtoSegNet(SMALL).eval()
-    for norm in network.modules():
-        if isinstance(norm, nn.BatchNorm3d):
-            norm.running_mean.normal_(0, 0.2)
-            norm.running_var.uniform_(0.5, 2)
-    with torch.no_grad():
-        embedding = network.embed(torch.randn(1, 4, 16, 16, 16))[0].flatten(1)  # (C, voxels)
-        chosen = torch.cat([embedding.argmax(1), embedding.argmin(1)])[: len(SMALL.prototype_class)]  # far apart
-        network.prototype_layer.prototype_vectors.copy_(embedding[:, chosen].T[..., None, None, None])
-        logits = network(torch.randn(1, 4, 16, 16, 16)).logits
-        network.last_layer.bias -= logits.mean(dim=(0, 2, 3, 4))
-    return network
+    return seeing_every_class()
 
 
 @pytest.mark.parametrize("tta", [False, True])

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from random_network import NARROW, seeing_every_class
 from torch import Tensor, nn
 
 from ProtoSegBrainLib.images.case import Case, read_case
@@ -15,7 +16,7 @@ from ProtoSegBrainLib.images.preprocess import prepare
 from ProtoSegBrainLib.network import device
 from ProtoSegBrainLib.network.device import Attempt
 from ProtoSegBrainLib.network.evidence import Calibration
-from ProtoSegBrainLib.network.model import ModelConfig, ProtoSegNet
+from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.network.segmentation_net import NetworkOutput, upsample
 from ProtoSegBrainLib.network.weights import ModelCard
 from ProtoSegBrainLib.result.familiarity import look_of
@@ -27,34 +28,17 @@ from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = ModelConfig(
-    widths=(4, 8), blocks=(1, 1), aspp_rates=(1, 2), aspp_channels=4, embedding_channels=4,
-    prototypes_per_class=(2, 1, 1, 2),
-)  # fmt: skip
 EXACT = PredictConfig(device="cpu", precision="float32")
 
 
 @pytest.fixture
 def a_network() -> ProtoSegNet:
-    """Random weights and running statistics under which every class is seen somewhere."""
-    torch.manual_seed(0)
-    network = ProtoSegNet(SMALL).eval()
-    for norm in network.modules():
-        if isinstance(norm, nn.BatchNorm3d):
-            norm.running_mean.normal_(0, 0.2)
-            norm.running_var.uniform_(0.5, 2)
-    with torch.no_grad():
-        embedding = network.embed(torch.randn(1, 4, 16, 16, 16))[0].flatten(1)  # (C, voxels)
-        chosen = torch.cat([embedding.argmax(1), embedding.argmin(1)])[: len(SMALL.prototype_class)]  # far apart
-        network.prototype_layer.prototype_vectors.copy_(embedding[:, chosen].T[..., None, None, None])
-        logits = network(torch.randn(1, 4, 16, 16, 16)).logits
-        network.last_layer.bias -= logits.mean(dim=(0, 2, 3, 4))
-    return network
+    return seeing_every_class()
 
 
 @pytest.fixture
 def a_model(a_network: ProtoSegNet) -> tuple[ProtoSegNet, ModelCard]:
-    return a_network, ModelCard("test", SMALL, calibration=Calibration((1.0, 1.05, 0.98, 1.03)))
+    return a_network, ModelCard("test", NARROW, calibration=Calibration((1.0, 1.05, 0.98, 1.03)))
 
 
 @pytest.fixture
@@ -72,7 +56,7 @@ class BrightIsEnhancing(nn.Module):
     """A network whose answer is known: ET where T1ce is bright, with one similarity map that is T1ce itself."""
 
     size_multiple, stride, prototype_class, receptive_field = 4, 2, (0, 3), 4
-    config, window, voxelwise, prototype_stride = SMALL, None, True, 2
+    config, window, voxelwise, prototype_stride = NARROW, None, True, 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +76,7 @@ class BrightIsEnhancing(nn.Module):
 @pytest.fixture
 def a_known_model(monkeypatch: pytest.MonkeyPatch) -> tuple[BrightIsEnhancing, ModelCard]:
     monkeypatch.setattr(module, "fuse_for_inference", lambda network: network)
-    return BrightIsEnhancing(), ModelCard("known", SMALL)
+    return BrightIsEnhancing(), ModelCard("known", NARROW)
 
 
 def ball_case(affine: np.ndarray, shape: tuple[int, int, int], radius_mm: float = 12) -> tuple[Case, np.ndarray]:
@@ -196,7 +180,7 @@ def test_small_enhancement_becomes_necrosis(a_brain: Case, a_model: tuple[ProtoS
     kept = predict(a_brain, a_model, EXACT)
     volume = kept.volumes_ml["ET"]
     assert volume > 0
-    strict = ModelCard("strict", SMALL, calibration=Calibration(card.calibration.temperature, 1.01 * volume))
+    strict = ModelCard("strict", NARROW, calibration=Calibration(card.calibration.temperature, 1.01 * volume))
     changed = predict(a_brain, (network, strict), EXACT)
     np.testing.assert_array_equal(changed.label, np.where(kept.label == 3, 1, kept.label))
     np.testing.assert_array_equal(changed.probabilities, kept.probabilities)
