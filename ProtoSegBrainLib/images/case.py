@@ -19,11 +19,24 @@ import numpy as np
 from ProtoSegBrainLib.images.checks import check_image, grid_warnings, skull_warnings
 from ProtoSegBrainLib.images.codings import coding_warnings, decode_label
 from ProtoSegBrainLib.images.naming import case_id_of, decathlon_label, files_by_role, list_cases, names_of, stem_of
-from ProtoSegBrainLib.images.volume import Volume, read_volume, resample, same_lattice
+from ProtoSegBrainLib.images.volume import Geometry, Volume, read_volume, resample, same_lattice
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, MSD_CHANNELS
 
 # The order in which grids of equal voxel size are preferred as the reference.
 REFERENCE_ORDER = ("t1c", "t2f", "t1n", "t2w")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read where they leave it open.
+
+    Attributes:
+        labels: Coding of the label file, a key of ``LABEL_CONVENTIONS``; None: told by its values.
+        geometry: Which of the two positions in a NIfTI header holds; None: the sform where it is set.
+    """
+
+    labels: str | None = None
+    geometry: Geometry | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +79,7 @@ class _Label:
     convention: str | None = None
 
 
-def read_case(path: str | os.PathLike[str], *, with_label: bool = True) -> Case:
+def read_case(path: str | os.PathLike[str], *, with_label: bool = True, reading: Reading | None = None) -> Case:
     """Read a case from a folder with the four modalities in its file names, or from one 4-D file.
 
     A 4-D file has the channels FLAIR, T1, T1ce, T2 and the labels of the Medical Segmentation Decathlon; its label
@@ -75,14 +88,15 @@ def read_case(path: str | os.PathLike[str], *, with_label: bool = True) -> Case:
     Args:
         path: Folder or 4-D file.
         with_label: Read the label, where there is one.
+        reading: What the files leave open.
 
     Raises:
         FileNotFoundError: No such folder, or a modality is missing.
         ValueError: Two files for one role, or files that do not make a case (``read_case_files``).
     """
-    path = Path(path)
+    path, reading = Path(path), reading or Reading()
     if path.is_file():
-        return _read_decathlon(path, decathlon_label(path) if with_label else None)
+        return _read_decathlon(path, decathlon_label(path) if with_label else None, reading)
     found, others = files_by_role(path)
     label = found.pop("label", None)
     if not any(role in found for role in MODALITIES):
@@ -91,7 +105,7 @@ def read_case(path: str | os.PathLike[str], *, with_label: bool = True) -> Case:
             if len(others) > 1:
                 raise ValueError(f"{path} is a data set of {len(others)} cases; name one of the files in imagesTr.")
         if len(others) == 1:
-            return _read_decathlon(others[0], (label or decathlon_label(others[0])) if with_label else None)
+            return _read_decathlon(others[0], (label or decathlon_label(others[0])) if with_label else None, reading)
     missing = [role for role in MODALITIES if role not in found]
     if missing:
         there = ", ".join(sorted(file.name for file in [*found.values(), *others])[:9]) or "no image file"
@@ -100,7 +114,7 @@ def read_case(path: str | os.PathLike[str], *, with_label: bool = True) -> Case:
             "case_flair.nii.gz, case_t1.nii.gz, case_t1ce.nii.gz, case_t2.nii.gz; other names can be given by role."
         )
     files = {role: found[role] for role in MODALITIES}
-    return _read_files(files, label if with_label else None, case_id_of(path, files.values()))
+    return _read_files(files, label if with_label else None, case_id_of(path, files.values()), reading)
 
 
 def read_case_files(
@@ -111,6 +125,7 @@ def read_case_files(
     t2f: str | os.PathLike[str],
     label: str | os.PathLike[str] | None = None,
     case_id: str | None = None,
+    reading: Reading | None = None,
 ) -> Case:
     """Read a case from four files of any names, on one grid or on four grids of the same space.
 
@@ -129,7 +144,7 @@ def read_case_files(
         if other != role:
             raise ValueError(f"{path} was given for {names_of([other, role])}; expected four different files.")
     case_id = case_id or case_id_of(files["t1c"].resolve().parent, files.values())
-    return _read_files(files, None if label is None else Path(label), case_id)
+    return _read_files(files, None if label is None else Path(label), case_id, reading or Reading())
 
 
 def case_from_kji(
@@ -178,33 +193,33 @@ def case_from_volumes(volumes: Mapping[str, Volume], case_id: str, label: str | 
 # --- reading ---
 
 
-def _read_files(files: dict[str, Path], label: Path | None, case_id: str) -> Case:
+def _read_files(files: dict[str, Path], label: Path | None, case_id: str, reading: Reading) -> Case:
     with ThreadPoolExecutor(len(files) + 1) as pool:
-        reading = {role: pool.submit(_read_image, path) for role, path in files.items()}
-        reading_label = None if label is None else pool.submit(_read_3d, label)
-        volumes = {role: future.result() for role, future in reading.items()}
-        label_map = None if reading_label is None else _Label(reading_label.result(), str(label))
+        coming = {role: pool.submit(_read_image, path, reading) for role, path in files.items()}
+        label_coming = None if label is None else pool.submit(_read_3d, label, reading)
+        volumes = {role: future.result() for role, future in coming.items()}
+        label_map = None if label_coming is None else _Label(label_coming.result(), str(label), reading.labels)
     named = {role: str(path) for role, path in files.items()}
     if label is not None:
         named["label"] = str(label)
     return _assemble(volumes, {role: path.name for role, path in files.items()}, case_id, label_map, named)
 
 
-def _read_3d(path: Path) -> Volume:
-    volume = read_volume(path)
+def _read_3d(path: Path, reading: Reading) -> Volume:
+    volume = read_volume(path, reading.geometry)
     if volume.array.ndim != 3:
         raise ValueError(f"{path}: expected a 3-D image, got 4-D of shape {volume.array.shape}.")
     return volume
 
 
-def _read_image(path: Path) -> Volume:
-    volume = _read_3d(path)
+def _read_image(path: Path, reading: Reading) -> Volume:
+    volume = _read_3d(path, reading)
     check_image(volume, str(path))
     return volume
 
 
-def _read_decathlon(path: Path, label: Path | None) -> Case:
-    whole = read_volume(path)
+def _read_decathlon(path: Path, label: Path | None, reading: Reading) -> Case:
+    whole = read_volume(path, reading.geometry)
     if whole.array.ndim != 4 or whole.array.shape[3] != len(MSD_CHANNELS):
         raise ValueError(
             f"{path}: a single file must be 4-D with the channels {names_of(MSD_CHANNELS)}; got shape "
@@ -217,7 +232,7 @@ def _read_decathlon(path: Path, label: Path | None) -> Case:
     files = dict.fromkeys(MODALITIES, str(path))
     if label is not None:
         files["label"] = str(label)
-    label_map = None if label is None else _Label(_read_3d(label), str(label), "msd")
+    label_map = None if label is None else _Label(_read_3d(label, reading), str(label), reading.labels or "msd")
     return _assemble({role: channels[role] for role in MODALITIES}, names, stem_of(path.name), label_map, files)
 
 

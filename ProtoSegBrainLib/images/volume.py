@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import ndimage
@@ -28,6 +28,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 NIFTI_HEADER_BYTES = 348
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
+Geometry = Literal["sform", "qform"]
+"""The two positions that a NIfTI header may hold."""
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -36,6 +39,7 @@ class Volume:
     Attributes:
         array: (X, Y, Z) or (X, Y, Z, C).
         affine: 4x4, voxel index -> RAS mm.
+        remarks: What a user should know of how it was read, in sentences that name the file.
 
     Raises:
         ValueError: Fewer than three axes, or an affine that is not an invertible 4x4 matrix.
@@ -43,6 +47,7 @@ class Volume:
 
     array: np.ndarray
     affine: np.ndarray
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4):
@@ -65,10 +70,14 @@ class Volume:
         return float(dx), float(dy), float(dz)
 
 
-def read_volume(path: str | os.PathLike[str]) -> Volume:
+def read_volume(path: str | os.PathLike[str], geometry: Geometry | None = None) -> Volume:
     """Read a NIfTI, NRRD or MetaImage file; the array keeps the file's type unless a scale factor applies.
 
     Axes of length one behind the third are dropped.
+
+    Args:
+        path: Of the file.
+        geometry: Which position of a NIfTI header holds; None: the sform where it is set.
 
     Raises:
         FileNotFoundError: There is no such file.
