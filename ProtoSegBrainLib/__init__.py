@@ -9,9 +9,10 @@ The way of the data through the packages, from the scan to the commands; each im
 docstring is the map of its files. For all of them:
 
 labels        names of modalities, classes and regions; label conventions of the public data sets
-files         files that are whole or not there
-errors        which errors a person can mend
+files         files that are whole or not there; output folders; locks
+errors        which errors a person can mend, and what to say of any
 progress      how far a long piece of work is
+records       dataclasses from the plain values of JSON and YAML, strictly
 
 images        files of scans -> a case on one grid -> what the network sees
 network       images -> similarities to the prototypes -> logits; the weights and their card
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
     from ProtoSegBrainLib.explanation.explain import explain
     from ProtoSegBrainLib.explanation.findings import findings
     from ProtoSegBrainLib.explanation.whatif import whatif
-    from ProtoSegBrainLib.images.case import Case, case_from_volumes, read_case, read_case_files
-    from ProtoSegBrainLib.images.naming import list_cases
+    from ProtoSegBrainLib.images.case import Case, Reading, case_from_volumes, read_case, read_case_files
+    from ProtoSegBrainLib.images.folders import CaseFiles, list_cases
+    from ProtoSegBrainLib.images.formats import read_volume, write_volume
     from ProtoSegBrainLib.images.simulate import simulate_case
-    from ProtoSegBrainLib.images.volume import Volume, read_volume, write_volume
+    from ProtoSegBrainLib.images.volume import Volume
     from ProtoSegBrainLib.network.weights import load_model
     from ProtoSegBrainLib.pictures.report import write_report
     from ProtoSegBrainLib.result.prediction import Prediction
@@ -50,33 +52,37 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Case": "images.case",
+    "CaseFiles": "images.folders",
     "Prediction": "result.prediction",
     "PredictConfig": "segmentation.predict",
+    "Reading": "images.case",
     "Volume": "images.volume",
     "case_from_volumes": "images.case",
     "evaluate": "evaluation.evaluate",
     "explain": "explanation.explain",
     "findings": "explanation.findings",
-    "list_cases": "images.naming",
+    "list_cases": "images.folders",
     "load_model": "network.weights",
     "predict": "segmentation.predict",
     "read_case": "images.case",
     "read_case_files": "images.case",
     "read_prediction": "result.prediction_files",
-    "read_volume": "images.volume",
+    "read_volume": "images.formats",
     "segment_folder": "segmentation.folder",
     "simulate_case": "images.simulate",
     "train": "training.train",
     "whatif": "explanation.whatif",
     "write_prediction": "result.prediction_files",
     "write_report": "pictures.report",
-    "write_volume": "images.volume",
+    "write_volume": "images.formats",
 }
 
 __all__ = [
     "Case",
+    "CaseFiles",
     "Prediction",
     "PredictConfig",
+    "Reading",
     "Volume",
     "case_from_volumes",
     "evaluate",

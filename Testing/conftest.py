@@ -22,8 +22,8 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def a_case() -> Case:
-    """A small simulated case of 48x48x32 voxels with all three tumour classes; share it, do not change it."""
-    return simulate_case(3, shape=(48, 48, 32))
+    """A small simulated case of 52x52x52 voxels with all three tumour classes; share it, do not change it."""
+    return simulate_case(3, shape=(52, 52, 52))
 
 
 @pytest.fixture(scope="session")

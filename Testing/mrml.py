@@ -20,7 +20,7 @@ from ProtoSegBrainScene.result import showPrediction
 
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
-from ProtoSegBrainLib.network.evidence import Calibration
+from ProtoSegBrainLib.network.calibration import Calibration
 
 CLASSES_BY_HAND = ("background", "NCR", "ED", "ET")
 SHAPE = (10, 12, 14)

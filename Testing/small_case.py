@@ -9,11 +9,12 @@ import numpy as np
 import SimpleITK
 
 from ProtoSegBrainLib.images.case import Case
-from ProtoSegBrainLib.images.volume import Volume, write_volume
+from ProtoSegBrainLib.images.formats import write_volume
+from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES
 
 SHAPE = (20, 24, 16)
-AFFINE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.1, -0.2, 0.3) @ np.diag([-1.0, -1.1, 1.3]), [9, 14, -8])
+AFFINE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.1, -0.2, 0.3) @ np.diag([-2.6, -2.2, 3.2]), [24, 28, -20])
 BRATS_2021 = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"}
 
 
@@ -32,7 +33,8 @@ CLASSES[ball((8, 11, 7), 2.5)] = 1
 def images() -> dict[str, np.ndarray]:
     """Four smooth, different images, 0 outside the brain; ET is bright and NCR dark on T1ce."""
     i, j, k = np.meshgrid(*map(np.arange, SHAPE), indexing="ij")
-    ramps = {"t1n": 100 + 3 * i, "t1c": 120 + 2 * j, "t2w": 90 + 4 * k, "t2f": 80 + i + j + k}
+    rise = i + j + 2 * k  # about the same way in all of them, as edges of one brain lie
+    ramps = {"t1n": 100 + 3 * rise, "t1c": 120 + 2 * rise, "t2w": 400 - 4 * rise - 2 * j, "t2f": 80 + rise + 2 * i}
     ramps["t1c"] = ramps["t1c"] + np.array([0, -60, 0, 200])[CLASSES]
     return {role: np.where(BRAIN, ramp, 0).astype(np.int16) for role, ramp in ramps.items()}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ProtoSegBrainLib.images.case import Case
+from ProtoSegBrainLib.images.volume import begin_at
 from ProtoSegBrainLib.network.model import ModelConfig
 from ProtoSegBrainLib.patches.cases import TrainingCase
 
@@ -39,3 +41,10 @@ def labelled_case(number: int, label: np.ndarray) -> TrainingCase:
     voxels = {index: np.argwhere(label == index) for index in (1, 2, 3) if (label == index).any()}
     tensors = torch.from_numpy(images.astype(np.float16)), torch.from_numpy(label)
     return TrainingCase(f"case_{number}", *tensors, AFFINE, voxels)
+
+
+def on_the_grid_of_a_head(case: TrainingCase, case_id: str) -> Case:
+    """A case as it can be written and read: in a field of view that a head has, 0 around it, its intensities whole."""
+    room = [(16, 16)] * 3
+    images = np.pad((100 * case.images.float() + 1000).numpy(), [(0, 0), *room])
+    return Case(case_id, images, begin_at(case.affine, (-16, -16, -16)), np.pad(case.label.numpy(), room))

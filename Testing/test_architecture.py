@@ -13,7 +13,7 @@ from draw_packages import FILES, LIBRARY, PACKAGES, imported_modules, imports, l
 
 # What each package may import from the library, at any depth of its code, from the bottom to the top. Files at the top
 # of the library are for everybody; they import each other never.
-FOR_ALL = {"labels", "files", "errors", "progress"}
+FOR_ALL = {"labels", "files", "errors", "progress", "records"}
 MAY_IMPORT = {
     "images": set(),
     "network": set(),

@@ -17,7 +17,10 @@ def test_label_conventions_are_those_of_the_published_data_sets():
     assert names == {
         "brats2020": {0: "background", 1: "NCR", 2: "ED", 4: "ET"},
         "brats2023": {0: "background", 1: "NCR", 2: "ED", 3: "ET"},
+        "brats2024": {0: "background", 1: "NCR", 2: "ED", 3: "ET", 4: "background"},
         "msd": {0: "background", 1: "ED", 2: "NCR", 3: "ET"},
+        "nnunet": {0: "background", 1: "ED", 2: "NCR", 3: "ET"},
+        "peds": {0: "background", 1: "ET", 2: "NCR", 3: "NCR", 4: "ED"},
     }
 
 
@@ -26,13 +29,20 @@ def test_regions_are_made_of_the_classes_their_names_say():
     assert named == {"WT": {"NCR", "ED", "ET"}, "TC": {"NCR", "ET"}, "ET": {"ET"}}
 
 
-def test_every_modality_has_a_name_and_aliases_and_no_alias_means_two():
-    assert tuple(labels.MODALITY_NAMES) == tuple(labels.MODALITY_ALIASES) == labels.MODALITIES
-    assert sorted(labels.MSD_CHANNELS) == sorted(labels.MODALITIES)
-    tokens = [token for aliases in labels.MODALITY_ALIASES.values() for token in aliases]
-    tokens += [*labels.LABEL_TOKENS, *labels.OTHER_TOKENS]
-    assert len(tokens) == len(set(tokens))
-    assert all(token == token.lower() and token.isalnum() for token in tokens)
+def test_every_modality_has_a_name_and_a_channel():
+    assert tuple(labels.MODALITY_NAMES) == labels.MODALITIES
+    assert sorted(labels.MSD_CHANNELS) == sorted(labels.NNUNET_CHANNELS) == sorted(labels.MODALITIES)
+
+
+def test_no_word_of_names_stands_for_two_sequences_or_twice_in_a_row():
+    rows = {meaning: words.split() for meaning, words in labels.WORDS.items()}
+    sequences = [
+        word for meaning in ("t1", "t1n", "t1c", "t2", "flair", "kind of t1", "other") for word in rows[meaning]
+    ]
+    assert len(sequences) == len({*sequences})
+    for words in rows.values():
+        assert len(words) == len({*words})
+        assert all(word == word.lower() and word.isalnum() for word in words)
 
 
 def test_each_class_has_its_own_colour():

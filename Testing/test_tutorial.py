@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICK = "MINUTES, SHAPE, PATCH_SIZE = 0.1, (48, 48, 32), 16"
+QUICK = "MINUTES, SHAPE, PATCH_SIZE = 0.1, (52, 52, 52), 16"
 
 
 @pytest.fixture(scope="module")

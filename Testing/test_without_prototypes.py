@@ -36,7 +36,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    write_case(replace(simulate_case(1, shape=(32, 32, 24)), case_id="case_1"), folder)
+    write_case(replace(simulate_case(1, shape=(52, 52, 52)), case_id="case_1"), folder)
     return folder
 
 
@@ -142,7 +142,7 @@ def test_a_folder_is_segmented_once(run: Run, data: Path, models: dict[str, Path
 def test_the_demo_draws_probabilities(
     run: Run, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = simulate_case(3, shape=(40, 40, 32))
+    small = simulate_case(3, shape=(52, 52, 52))
     monkeypatch.setattr("ProtoSegBrainLib.images.simulate.simulate_case", lambda _seed: small)
     code, answer = run("demo", "--out", tmp_path, "--model", models["plain"])
     assert code == 0

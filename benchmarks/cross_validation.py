@@ -26,9 +26,9 @@ from tqdm import tqdm
 from ProtoSegBrainLib.evaluation.calibration import Observation, fit, observe
 from ProtoSegBrainLib.evaluation.evaluate import Summary, evaluate
 from ProtoSegBrainLib.images.case import read_case
-from ProtoSegBrainLib.images.naming import list_cases
+from ProtoSegBrainLib.images.folders import list_cases
 from ProtoSegBrainLib.labels import CLASSES
-from ProtoSegBrainLib.network.evidence import Calibration
+from ProtoSegBrainLib.network.calibration import Calibration
 from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.network.weights import load_model, read_card, recalibrate
 from ProtoSegBrainLib.patches.cases import TrainingCase, prepare_data, whole_window
@@ -94,11 +94,11 @@ def say(calibration: Calibration) -> list[str]:
 
 def predict_held_out(models: dict[str, Path], held_out: dict[str, list[str]], options: argparse.Namespace) -> None:
     """Segment each held-out case as the command line does, from its files."""
-    folders = dict(list_cases(options.data))
+    cases = {case.case_id: case for case in list_cases(options.data)}
     for name, path in models.items():
         model = load_model(path)
         for case_id in tqdm(held_out[name], desc=name):
-            prediction = predict(read_case(folders[case_id], with_label=False), model, PredictConfig(tta=options.tta))
+            prediction = predict(read_case(cases[case_id], with_label=False), model, PredictConfig(tta=options.tta))
             write_prediction(prediction, options.runs / "predictions", overwrite=True)
 
 

@@ -46,10 +46,10 @@ def main() -> None:
 
 def pack(options: argparse.Namespace) -> None:
     """Prepare what the cache lacks, and write the parts."""
-    from ProtoSegBrainLib.images.naming import list_cases
+    from ProtoSegBrainLib.images.folders import list_cases
     from ProtoSegBrainLib.patches.cases import prepare_data
 
-    case_ids = [case_id for case_id, _ in list_cases(options.data)]
+    case_ids = [case.case_id for case in list_cases(options.data)]
     prepare_data(options.data, case_ids, options.cache)
     options.out.mkdir(parents=True, exist_ok=True)
     part, size = 0, float("inf")

@@ -19,7 +19,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from ProtoSegBrainLib.images.case import Case, read_case
-from ProtoSegBrainLib.images.naming import list_cases
+from ProtoSegBrainLib.images.folders import list_cases
 from ProtoSegBrainLib.images.simulate import SimulationConfig, simulate_case
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
 from ProtoSegBrainLib.network.weights import load_model
@@ -42,13 +42,13 @@ def main() -> None:
     parser.add_argument("--spoilt", type=int, default=5, help="held-out cases per fold that are spoilt (default: 5)")
     parser.add_argument("--healthy", type=int, default=3, help="healthy simulated brains per fold (default: 3)")
     options = parser.parse_args()
-    folders = dict(list_cases(options.data))
+    cases = {case.case_id: case for case in list_cases(options.data)}
     found: dict[str, list[dict[str, object]]] = {}
     for path in sorted(options.runs.glob("fold_*/model.safetensors")):
         model = load_model(path)
         held_out = read_split(options.splits, path.parent.name.removeprefix("fold_"))[1]
         for number, case_id in enumerate(tqdm(held_out, desc=path.parent.name)):
-            case = read_case(folders[case_id], with_label=False)
+            case = read_case(cases[case_id], with_label=False)
             variants = spoilt(case) if number < options.spoilt else iter(())
             for name, variant in [("as it is", case), *variants]:
                 found.setdefault(name, []).append(predict(variant, model).findings["out_of_distribution"])

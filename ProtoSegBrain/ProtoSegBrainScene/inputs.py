@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,10 @@ from ProtoSegBrainLib.images.case import choose_reference
 from ProtoSegBrainLib.images.checks import GOOD_OVERLAP, LEAST_OVERLAP
 from ProtoSegBrainLib.images.naming import role_of_name
 from ProtoSegBrainLib.images.volume import Volume, overlap, same_grid, same_lattice
-from ProtoSegBrainLib.labels import MODALITIES, MODALITY_ALIASES, MODALITY_NAMES, listed
+from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, listed
 from ProtoSegBrainScene.grid import voxelsOf, worldAffineOf
 
 SCALAR = "vtkMRMLScalarVolumeNode"
-SHORTEST_INNER_ALIAS = 4
-"""Letters of an alias that is also looked for inside longer words: "T2FLAIRax" is FLAIR, but "fact1" is no T1."""
 RESULT_ATTRIBUTE = "ProtoSegBrain.part"
 """Of every node that is part of a result: which part."""
 ROLE = "ProtoSegBrain."
@@ -44,9 +41,10 @@ class Agreement:
 def roleOfVolume(nameOrNode: Any) -> str | None:
     """The modality that the name of a volume or the description of its DICOM series gives; None if neither does."""
     if isinstance(nameOrNode, str):
-        return _roleOfText(nameOrNode)
-    texts = (nameOrNode.GetName() or "", nameOrNode.GetAttribute("DICOM.SeriesDescription") or "")
-    return next((role for role in map(_roleOfText, texts) if role), None)
+        texts = (nameOrNode,)
+    else:
+        texts = (nameOrNode.GetName() or "", nameOrNode.GetAttribute("DICOM.SeriesDescription") or "")
+    return next((role for role in map(role_of_name, texts) if role in MODALITIES), None)
 
 
 def proposeInputs(scene: Any) -> dict[str, Any]:
@@ -95,26 +93,6 @@ def describeAgreement(nodes: Mapping[str, Any]) -> Agreement:
 
 
 # --- names ---
-
-
-def _roleOfText(text: str) -> str | None:
-    text = text.lower().replace("w/o", "without").replace("+c", " post ")
-    words = re.findall("[a-z0-9]+", text)
-    if "flair" in words:  # of a fluid-attenuated T1 it is a T1, of any other a FLAIR, in whichever order it is said
-        text = text.replace("flair", "") if {"t1", "t1w"} & set(words) else "flair"
-    role = role_of_name(text) or _roleInside(text)
-    return role if role in MODALITIES else None
-
-
-def _roleInside(text: str) -> str | None:
-    """The role whose longest alias stands somewhere inside the words of a text."""
-    found = [
-        (len(alias), role)
-        for role, aliases in MODALITY_ALIASES.items()
-        for alias in aliases
-        if len(alias) >= SHORTEST_INNER_ALIAS and alias in text
-    ]
-    return max(found)[1] if found else None
 
 
 def _byStudy(scene: Any) -> dict[int, list[Any]]:

@@ -10,7 +10,8 @@ from ProtoSegBrainLib.explanation.findings import findings
 from ProtoSegBrainLib.images.case import case_from_volumes
 from ProtoSegBrainLib.pictures.report import write_report
 from ProtoSegBrainLib.result.prediction import Prediction
-from ProtoSegBrainLib.result.prediction_files import report_file, write_prediction
+from ProtoSegBrainLib.result.prediction_files import fill
+from ProtoSegBrainLib.result.writer import REPORT_ENDING, Writer
 from ProtoSegBrainScene.inputs import volumeOf
 from ProtoSegBrainScene.result import ResultNodes, inputsOf
 
@@ -25,16 +26,16 @@ def writeResult(nodes: ResultNodes, prediction: Prediction, folder: str | os.Pat
 
     Raises:
         ValueError: Not all images are in the scene any more.
+        FileExistsError: There are files of this case.
         OSError: They could not be written.
     """
     if not prediction.findings:  # of a what-if; they take too long for each click
         prediction = replace(prediction, findings=findings(prediction))
     volumes = {role: volumeOf(node) for role, node in inputsOf(nodes).items()}
     case = case_from_volumes(volumes, prediction.case_id)
-    files = write_prediction(prediction, folder)
-    try:
-        return {**files, "report": write_report(case, prediction, report_file(prediction.case_id, folder))}
-    except BaseException:
-        for path in files.values():
-            path.unlink(missing_ok=True)
-        raise
+    with Writer(prediction.case_id, folder) as writer:
+        writer.check_older(overwrite=False)
+        with writer.folder() as waiting:
+            files = fill(waiting, prediction)
+            files["report"] = write_report(case, prediction, waiting / f"{prediction.case_id}{REPORT_ENDING}")
+    return {kind: writer.out_dir / path.name for kind, path in files.items()}

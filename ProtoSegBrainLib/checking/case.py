@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ProtoSegBrainLib.checking.recognition import class_order, class_ranks, modality_order
-from ProtoSegBrainLib.images.case import Case, read_case
+from ProtoSegBrainLib.checking.recognition import class_ranks, modality_order
+from ProtoSegBrainLib.images.case import Case, Reading, read_case
 from ProtoSegBrainLib.images.checks import LEAST_ZERO_SHARE
+from ProtoSegBrainLib.images.codings import READ_OTHERWISE, VALUE_SAYS
+from ProtoSegBrainLib.images.folders import CaseFiles, find_case
 from ProtoSegBrainLib.images.preprocess import NetworkInput, prepare
 from ProtoSegBrainLib.images.volume import Volume, bounding_box, voxel_ml
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES, MODALITY_NAMES, REGIONS, listed
-from ProtoSegBrainLib.network.evidence import Normality
+from ProtoSegBrainLib.network.calibration import Normality
 from ProtoSegBrainLib.pictures.drawing import grey_pixels
 from ProtoSegBrainLib.result.familiarity import look_of, unusualness
 
@@ -98,26 +100,34 @@ class CheckedCase:
         return next((severity for severity in SEVERITIES if severity in found), "")
 
 
-def check_case(path: str | os.PathLike[str], reference: Normality | None = None) -> CheckedCase:
+def check_case(
+    place: str | os.PathLike[str] | CaseFiles, reference: Normality | None = None, reading: Reading | None = None
+) -> CheckedCase:
     """Read a case and look for faults; a bad case is a result, not an exception.
 
     Args:
-        path: What ``read_case`` takes.
+        place: What ``read_case`` takes; that another case has its name is no matter here.
         reference: How cases with their modalities in order look; None: that order is not checked.
+        reading: What the files leave open.
     """
-    path = Path(path)
     try:
-        case, problems = _read(path)
+        found = replace(place, namesakes=()) if isinstance(place, CaseFiles) else find_case(place)
+    except (ValueError, OSError) as error:
+        path = Path(str(place))
+        return CheckedCase(path.name, path, (Problem("error", str(error)),))
+    path = found.place
+    try:
+        case, problems = _read(found, reading)
         prepared = prepare(case)
     except (ValueError, OSError) as error:
-        return CheckedCase(path.name, path, (Problem("error", str(error)),))
+        return CheckedCase(found.case_id, path, (Problem("error", str(error)),))
     look, ranks = look_of(prepared.images), class_ranks(prepared)
-    problems += [Problem("warning", sentence) for sentence in case.warnings]
+    problems += [Problem(_severity(sentence), sentence) for sentence in case.warnings]
     values = {role: _own_values(image) for role, image in zip(MODALITIES, case.images, strict=True)}
     facts = {**_geometry(case, look), **_volumes(case), **_intensities(values)}
     problems += [
         *_geometry_problems(facts),
-        *_intensity_problems(facts, look),
+        *_intensity_problems(facts, look, case.warnings),
         *_label_problems(case, prepared, ranks),
         *_order_problems(case, look, ranks, reference),
     ]
@@ -145,15 +155,22 @@ def fingerprint(values: np.ndarray, ml: float) -> np.ndarray:
 # -- reading and measuring -----------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> tuple[Case, list[Problem]]:
+def _read(files: CaseFiles, reading: Reading | None) -> tuple[Case, list[Problem]]:
     """The case; without its label, and with a problem, where only the label is at fault."""
     try:
-        case = read_case(path)
+        case = read_case(files, reading=reading)
     except (ValueError, OSError) as error:
-        return read_case(path, with_label=False), [Problem("error", str(error))]
+        return read_case(files, with_label=False, reading=reading), [Problem("error", str(error))]
     if case.label is None:
         return case, [Problem("warning", "There is no label: the case can be segmented, but not trained on or scored.")]
     return case, []
+
+
+def _severity(sentence: str) -> str:
+    """Of a sentence said in reading: a label in another coding must be mended, a merged value is only worth knowing."""
+    if sentence.startswith(READ_OTHERWISE):
+        return "error"
+    return "note" if sentence.startswith(VALUE_SAYS) else "warning"
 
 
 def _own_values(image: np.ndarray) -> np.ndarray:
@@ -213,7 +230,10 @@ def _geometry_problems(facts: Mapping[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _intensity_problems(facts: Mapping[str, Any], look: Mapping[str, float]) -> Iterator[Problem]:
+def _intensity_problems(
+    facts: Mapping[str, Any], look: Mapping[str, float], said: tuple[str, ...]
+) -> Iterator[Problem]:
+    """Image by image; ``said`` are the sentences of reading, where a part that is missing may stand already."""
     few = [role for role in MODALITIES if facts[f"{role}_levels"] <= FEW_LEVELS]
     if few:
         levels = max(facts[f"{role}_levels"] for role in few)
@@ -226,7 +246,7 @@ def _intensity_problems(facts: Mapping[str, Any], look: Mapping[str, float]) -> 
         if facts[f"{role}_negative"] > LEAST_SHARE:
             share = f"{facts[f'{role}_negative']:.0%}"
             yield Problem("note", f"{name} is negative in {share} of its voxels: it seems to be normalised already.")
-        if missing > MOST_MISSING:
+        if missing > MOST_MISSING and not any(sentence.startswith(f"{name} shows only") for sentence in said):
             yield Problem("warning", f"{name} is 0 in {missing:.0%} of the brain: another field of view or mask?")
 
 
@@ -248,11 +268,6 @@ def _label_problems(case: Case, prepared: NetworkInput, ranks: np.ndarray) -> It
         if rank < LEAST_FLAIR_RANK:
             text = f"The labelled tumour is not bright on FLAIR (mean rank {rank:.2f} among the brain's voxels)"
             yield Problem("warning", f"{text}: is the label mirrored, or another case's?")
-    moved = class_order(prepared.label, ranks)
-    if moved:
-        yield Problem(
-            "error", f"The label seems to be coded otherwise than as {case.label_convention}: {_seem(moved)}."
-        )
 
 
 def _order_problems(

@@ -22,10 +22,10 @@ import numpy as np
 
 from ProtoSegBrainLib.checking.case import SEVERITIES, CheckedCase, Problem, check_case
 from ProtoSegBrainLib.files import write_whole
-from ProtoSegBrainLib.images.naming import list_cases, role_of_name
-from ProtoSegBrainLib.images.volume import SUFFIXES
+from ProtoSegBrainLib.images.case import Reading
+from ProtoSegBrainLib.images.folders import list_cases
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES, MODALITY_NAMES, REGIONS, listed
-from ProtoSegBrainLib.network.evidence import Normality
+from ProtoSegBrainLib.network.calibration import Normality
 from ProtoSegBrainLib.progress import Progress
 
 SAME_IMAGE = 0.005
@@ -33,12 +33,17 @@ SAME_IMAGE = 0.005
 SAME_SCAN, VOLUME_WEIGHT = 0.07, 20.0
 """The same for four images at once, without their ends: one scan with 16 and with 7 bits differs by .04 and .06, two
 patients by .14 and more. The logarithm of the volume has a weight: one mask, one volume."""
+ONE_CODING = {"brats2024": "brats2023", "msd": "nnunet"}
+"""The same, but for the cavity that some cases have."""
 MOST_THREADS = 4
 VOLUMES = (*CLASSES[1:], *(region for region in REGIONS if region not in CLASSES))
 
 
 def check_data(
-    folder: str | os.PathLike[str], reference: Normality | None = None, on_progress: Progress | None = None
+    folder: str | os.PathLike[str],
+    reference: Normality | None = None,
+    on_progress: Progress | None = None,
+    reading: Reading | None = None,
 ) -> list[CheckedCase]:
     """Check every case of a data folder; the cases are in the order of their folders' names.
 
@@ -46,14 +51,15 @@ def check_data(
         folder: Holds a folder per case, or is a case itself, or has the Decathlon's ``imagesTr``.
         reference: How cases with their modalities in order look (of a model's card); None: that is not checked.
         on_progress: Called with a fraction from 0 to 1 and what is being done.
+        reading: What the files leave open.
 
     Raises:
         FileNotFoundError: No such folder, or nothing in it that could be a case.
     """
-    places = _places(Path(folder))
+    places = list_cases(folder)
     checked = []
     with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
-        for case in pool.map(lambda place: check_case(place, reference), places):
+        for case in pool.map(lambda place: check_case(place, reference, reading), places):
             checked.append(case)
             if on_progress:
                 on_progress(len(checked) / len(places), f"Checking {case.case_id}")
@@ -100,24 +106,6 @@ def write_check(cases: Sequence[CheckedCase], out: str | os.PathLike[str]) -> li
     write_whole(rows, _csv(cases))
     write_whole(whole, json.dumps({**summary(cases), "table": table(cases)}, indent=1))
     return [rows, whole, *draw_cases(cases, out), draw_data_set(cases, out / "data_set.png")]
-
-
-def _places(folder: Path) -> list[Path]:
-    """What may be cases; other than ``list_cases``, without stopping at one that is not in order."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}.")
-    if (folder / "imagesTr").is_dir():
-        return [place for _, place in list_cases(folder)]
-    places = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and any(_images(entry))]
-    if any(role_of_name(file.name) in MODALITIES for file in _images(folder)):
-        places.insert(0, folder)
-    if not places:
-        raise FileNotFoundError(f"{folder}: no case found; expected a folder per case, or imagesTr with 4-D files.")
-    return places
-
-
-def _images(folder: Path) -> Iterator[Path]:
-    return (file for file in folder.iterdir() if file.name.lower().endswith(SUFFIXES) and not file.name.startswith("."))
 
 
 # -- across cases: index of a case, and its problem ----------------------------------------------------------------
@@ -178,7 +166,8 @@ def _same_scans(cases: Sequence[CheckedCase]) -> Iterator[tuple[int, Problem]]:
 
 def _mixed_codings(cases: Sequence[CheckedCase]) -> Iterator[tuple[int, Problem]]:
     """Labels in another coding than most; one without enhancing tumour does not show its coding."""
-    codings = {i: case.facts["coding"] for i, case in enumerate(cases) if case.facts.get("ET_ml", 0) > 0}
+    shown = {i: case.facts["coding"] for i, case in enumerate(cases) if case.facts.get("ET_ml", 0) > 0}
+    codings = {i: ONE_CODING.get(coding, coding) for i, coding in shown.items()}
     counts = Counter(codings.values())
     if len(counts) < 2:
         return

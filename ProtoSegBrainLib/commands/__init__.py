@@ -12,5 +12,6 @@ evaluation    evaluate, benchmark, figures
 explanation   explain, whatif
 prototypes    portray, cards, faithfulness, prune
 models        info, export
+model_card    the card of a model as a person reads it
 data          data check, simulate
 """

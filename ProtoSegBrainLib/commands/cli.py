@@ -1,7 +1,8 @@
 """The command line: reads flags, runs a command, says how it went.
 
 Standard output carries the answer alone: text, or with `--json` one JSON object. Messages and progress go to standard
-error. The exit code is 0 when done, 2 on bad input, 1 when something else failed (of many cases: at least one).
+error. The exit code is 0 when done, 2 on bad input, 1 when something else failed (of many cases: at least one). What
+went wrong is said in a sentence; with `--debug`, or PROTOSEGBRAIN_DEBUG=1 in the environment, also where.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import contextlib
 import json
 import logging
 import math
+import os
 import re
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from ProtoSegBrainLib.commands import data, evaluation, explanation, models, prototypes, segmentation, training
-from ProtoSegBrainLib.commands.console import Answer, is_first_process
-from ProtoSegBrainLib.errors import BAD_INPUT
+from ProtoSegBrainLib.commands.console import Answer, is_first_process, open_streams
+from ProtoSegBrainLib.errors import BAD_INPUT, SAYING_ENOUGH, sentence
+from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.segmentation.memory import keep_freed_memory
 
 
@@ -85,8 +90,9 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     if arguments is None:  # this is the program, and its process is ours
+        open_streams()
         keep_freed_memory()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill tidies up as Ctrl-C does
+        _tidy_up_when_ended()
     arguments = _with_negative_values(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in arguments
     try:
@@ -94,16 +100,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library may print is not the answer
             answer = COMMANDS[options.command].run(options)
-    except BAD_INPUT as error:
-        return _fail(2, str(error), as_json)
     except KeyboardInterrupt:
         return _fail(1, "Interrupted.", as_json)
     except Exception as error:
-        traceback.print_exc()
-        return _fail(1, f"{type(error).__name__}: {error}", as_json)
-    if is_first_process():
-        print(_as_json(answer.values) if as_json else answer.text or _as_json(answer.values, indent=2))
-    return answer.exit_code
+        if "--debug" in arguments or os.environ.get("PROTOSEGBRAIN_DEBUG"):
+            traceback.print_exc()
+        if isinstance(error, SAYING_ENOUGH):
+            return _fail(2 if isinstance(error, BAD_INPUT) else 1, sentence(error), as_json)
+        return _fail(1, _unexpected(error), as_json)
+    if not is_first_process() or _say(_as_json(answer.values) if as_json else answer.text or _indented(answer.values)):
+        return answer.exit_code
+    return answer.exit_code if getattr(options, "out", None) else 1  # without files, the answer was all there is
+
+
+def _tidy_up_when_ended() -> None:
+    """A polite kill, or a terminal that closes, ends the program as Ctrl-C does."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it
+            signal.signal(number, signal.default_int_handler)
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
@@ -114,15 +129,27 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         subparser = commands.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
         if name in arguments:
             subparser.add_argument("--json", action="store_true", help="answer with one JSON object")
+            subparser.add_argument("--debug", action="store_true", help="show where an error came from")
             command.add_flags(subparser)
     return parser
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong flags are bad input like any other: an exception, which `main` reports."""
+    """Wrong flags are bad input like any other: an exception, which `main` reports; a path has a name."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (see: {self.prog} --help)")
+
+
+def _path(text: str) -> Path:
+    """``Path("")`` would be the folder of the moment, which nobody means who gives an empty name."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a path, got an empty name")
+    return Path(text)
 
 
 def _with_negative_values(arguments: Sequence[str]) -> list[str]:
@@ -139,12 +166,36 @@ def _with_negative_values(arguments: Sequence[str]) -> list[str]:
 def _fail(code: int, message: str, as_json: bool) -> int:
     print(f"protosegbrain: {message}", file=sys.stderr)
     if as_json and is_first_process():
-        print(_as_json({"error": message}))
+        _say(_as_json({"error": message}))
     return code
 
 
-def _as_json(values: Mapping[str, Any], indent: int | None = None) -> str:
-    return json.dumps(_plain(values), indent=indent)
+def _say(text: str) -> bool:
+    """Write the answer; whether it could be, or nobody wanted to hear it."""
+    print(text, flush=True)
+    lost = getattr(sys.stdout, "lost", None)
+    if lost is None or isinstance(lost, BrokenPipeError):
+        return True
+    print(f"protosegbrain: The answer could not be written to standard output ({sentence(lost)}).", file=sys.stderr)
+    return False
+
+
+def _unexpected(error: Exception) -> str:
+    """A sentence on a fault of the program, and where its details are."""
+    path = Path(tempfile.gettempdir()) / f"protosegbrain_error_{os.getpid()}.txt"
+    try:
+        write_whole(path, "".join(traceback.format_exception(error)))
+    except OSError:
+        return f"Unexpected error ({sentence(error)}). Please report it; --debug shows the details."
+    return f"Unexpected error ({sentence(error)}). Please report it with the details in {path}."
+
+
+def _as_json(values: Mapping[str, Any]) -> str:
+    return json.dumps(_plain(values))
+
+
+def _indented(values: Mapping[str, Any]) -> str:
+    return json.dumps(_plain(values), indent=2)
 
 
 def _plain(value: Any) -> Any:

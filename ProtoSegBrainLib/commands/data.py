@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ProtoSegBrainLib.commands.console import Answer, progress_bar
-from ProtoSegBrainLib.commands.flags import add_model_flag
+from ProtoSegBrainLib.commands.flags import add_model_flag, add_reading_flags, reading_of
 from ProtoSegBrainLib.files import check_folder
 
 # -- data check ----------------------------------------------------------------------------------------------------
@@ -16,6 +16,7 @@ def add_check_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("check",), help="check: look at every case and across them")
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder with one folder per case, or with imagesTr")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the table (CSV, JSON) and the pictures")
+    add_reading_flags(parser)
     add_model_flag(parser)
 
 
@@ -28,7 +29,7 @@ def check(options: argparse.Namespace) -> Answer:
     familiarity = read_card(options.model or BUNDLED).calibration.familiarity
     reference = familiarity.look if familiarity else None
     with progress_bar("Checking") as on_progress:
-        cases = check_data(options.folder, reference, on_progress)
+        cases = check_data(options.folder, reference, on_progress, reading_of(options))
         files = write_check(cases, options.out) if options.out is not None else []
     values = {"folder": options.folder, **summary(cases), "modality_order_checked": reference is not None}
     worst = values["worst"]

@@ -93,16 +93,19 @@ def add_whatif_flags(parser: argparse.ArgumentParser) -> None:
 def whatif(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib.explanation import whatif as asking
     from ProtoSegBrainLib.explanation.findings import findings
-    from ProtoSegBrainLib.result.prediction_files import ENDINGS, output_files, read_prediction, write_prediction
+    from ProtoSegBrainLib.result.prediction_files import fill, read_prediction
+    from ProtoSegBrainLib.result.writer import ENDINGS, Writer
 
     if not options.disable and not options.weight:
         raise ValueError("Say what to change: --disable 3,7 or --weight 4=0.5.")
     before = read_prediction(options.prediction, options.case_id)
     own = [options.prediction / f"{before.case_id}{ending}" for ending in ENDINGS.values()]
-    output_files(before.case_id, options.out, overwrite=options.overwrite, inputs=own)
-    after = asking.whatif(before, options.disable, dict(options.weight))
-    after = replace(after, findings=findings(after))
-    files = write_prediction(after, options.out, options.labels, options.overwrite)
+    with Writer(before.case_id, options.out, inputs=own) as writer:
+        writer.check_older(overwrite=options.overwrite)
+        after = asking.whatif(before, options.disable, dict(options.weight))
+        after = replace(after, findings=findings(after))
+        with writer.folder() as folder:
+            files = {kind: options.out / path.name for kind, path in fill(folder, after, options.labels).items()}
     values = {**brief(after), "volumes_before_ml": before.volumes_ml, "labels": options.labels, "files": files}
     lines = [f"{after.case_id}: what if", "", "        before     after"]
     lines += [f"  {name:4s} {before.volumes_ml[name]:7.2f} {ml:9.2f} ml" for name, ml in after.volumes_ml.items()]

@@ -12,9 +12,12 @@ import types
 from collections.abc import Collection
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ProtoSegBrainLib.labels import LABEL_CONVENTIONS
+
+if TYPE_CHECKING:
+    from ProtoSegBrainLib.images.case import Reading
 
 Config = TypeVar("Config")
 
@@ -113,6 +116,27 @@ def add_model_flag(parser: argparse.ArgumentParser) -> None:
 def add_labelled_data_flag(parser: argparse.ArgumentParser) -> None:
     """Where the experts' labels come from."""
     parser.add_argument("--data", type=Path, required=True, help="folder with one folder per case, labels included")
+    add_reading_flags(parser)
+
+
+def add_reading_flags(parser: argparse.ArgumentParser) -> None:
+    """How cases with labels are read where their files leave it open."""
+    what = "coding of the experts' labels (default: told by their values)"
+    parser.add_argument("--labels", choices=tuple(LABEL_CONVENTIONS), help=what)
+    add_geometry_flag(parser)
+
+
+def add_geometry_flag(parser: argparse.ArgumentParser) -> None:
+    """Which of two positions of an image holds."""
+    what = "which position in a NIfTI header holds where the two differ (default: the sform where it is set)"
+    parser.add_argument("--geometry", choices=("sform", "qform"), help=what)
+
+
+def reading_of(options: argparse.Namespace) -> Reading:
+    """What ``add_reading_flags`` asked for."""
+    from ProtoSegBrainLib.images.case import Reading
+
+    return Reading(labels=options.labels, geometry=options.geometry)
 
 
 def add_splits_flag(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +146,8 @@ def add_splits_flag(parser: argparse.ArgumentParser) -> None:
 
 def add_result_flags(parser: argparse.ArgumentParser) -> None:
     """How the files of a result are written."""
-    parser.add_argument("--labels", choices=tuple(LABEL_CONVENTIONS), default="brats2020", help="coding of the labels")
+    what = "coding in which labels are written (default: brats2020)"
+    parser.add_argument("--labels", choices=tuple(LABEL_CONVENTIONS), default="brats2020", help=what)
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results of this case")
 
 

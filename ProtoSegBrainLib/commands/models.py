@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,22 +20,15 @@ def add_info_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def info(options: argparse.Namespace) -> Answer:
-    from ProtoSegBrainLib.network.evidence import no_prototypes
-    from ProtoSegBrainLib.network.networks import regions_of
-    from ProtoSegBrainLib.network.weights import load_model
-    from ProtoSegBrainLib.result.prediction import what_is_not_found
+    from ProtoSegBrainLib.commands.model_card import card_text
+    from ProtoSegBrainLib.network.weights import BUNDLED, load_model
     from ProtoSegBrainLib.training.configuration import described, load_config
 
     if options.network:
         return Answer({"network": options.network, **asdict(load_config(options.network))}, described(options.network))
     network, card = load_model(options.model)
-    values = card.to_dict()
-    lines = [f"{name}: {values[name]}" for name in ("name", "intended_use", "identity", "metrics")]
-    lines += [f"{name}: {value}" for name, value in values["calibration"].items() if name != "familiarity"]
-    lines += what_is_not_found(card.name, regions_of(card.model))
-    lines += ["", "Prototypes:" if network.prototype_class else no_prototypes(card.name)]
-    lines += [f"{p.index:4d}  {p.class_name:10s}  {p.case_id:28s}  at {p.position_mm} mm" for p in card.prototypes]
-    return Answer(values, "\n".join(lines))
+    columns = shutil.get_terminal_size().columns
+    return Answer(card.to_dict(), card_text(network, card, options.model or BUNDLED, columns))
 
 
 # -- export --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ from ProtoSegBrainLib.commands.flags import (
     add_flags,
     add_labelled_data_flag,
     add_model_flag,
+    add_reading_flags,
     prototype_numbers,
+    reading_of,
     with_flags,
 )
 from ProtoSegBrainLib.files import check_folder
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 def add_portray_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="weights, .safetensors; its card is rewritten")
     parser.add_argument("--data", type=Path, required=True, help="folder with the model's training cases")
+    add_reading_flags(parser)
     _add_cache_flag(parser)
 
 
@@ -50,7 +53,8 @@ def portray(options: argparse.Namespace) -> Answer:
     if not card.prototypes or not case_ids:
         raise ValueError(f"The card of {options.model} does not say which training cases its prototypes come from.")
     with progress_bar("Preparing") as on_progress, _cache_folder(options.cache) as cache:
-        cases = prepare_data(options.data, case_ids, cache, on_progress=part_of(on_progress, 0.0, 0.2))
+        preparing = part_of(on_progress, 0.0, 0.2)
+        cases = prepare_data(options.data, case_ids, cache, on_progress=preparing, reading=reading_of(options))
         prototypes = portrait.portray(network, cases, card.prototypes, part_of(on_progress, 0.2, 1.0))
     describe_prototypes(options.model, prototypes)
     names = {p.index: prototype_name(p) for p in prototypes}
@@ -64,6 +68,7 @@ def add_cards_flags(parser: argparse.ArgumentParser) -> None:
     images = parser.add_mutually_exclusive_group()
     images.add_argument("--data", type=Path, help="folder with training cases: show the real patches")
     images.add_argument("--simulated", action="store_true", help="show the most similar patches of simulated cases")
+    add_reading_flags(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a page that is there")
 
 
@@ -93,22 +98,22 @@ def _patches(
         return simulated_patches(network, _simulated_cases(on_progress), card.prototypes)
     if options.data is None:
         return ()
-    return own_patches(network, _cases_of(card, options.data, on_progress), card.prototypes)
+    return own_patches(network, _cases_of(card, options, on_progress), card.prototypes)
 
 
-def _cases_of(card: ModelCard, data: Path, on_progress: Progress) -> Iterator[TrainingCase]:
+def _cases_of(card: ModelCard, options: argparse.Namespace, on_progress: Progress) -> Iterator[TrainingCase]:
     """Those cases of the prototypes that the folder holds, one after the other."""
     from ProtoSegBrainLib.images.case import read_case
-    from ProtoSegBrainLib.images.naming import list_cases
+    from ProtoSegBrainLib.images.folders import list_cases
     from ProtoSegBrainLib.patches.cases import in_memory
 
     wanted = {prototype.case_id for prototype in card.prototypes}
-    folders = [(case_id, folder) for case_id, folder in list_cases(data) if case_id in wanted]
-    if not folders:
-        raise FileNotFoundError(f"{data} holds none of the cases that the prototypes of {card.name} come from.")
-    for number, (case_id, folder) in enumerate(folders):
-        on_progress(number / len(folders), f"Looking at {case_id}")
-        yield in_memory(read_case(folder))
+    cases = [case for case in list_cases(options.data) if case.case_id in wanted]
+    if not cases:
+        raise FileNotFoundError(f"{options.data} holds none of the cases that the prototypes of {card.name} come from.")
+    for number, case in enumerate(cases):
+        on_progress(number / len(cases), f"Looking at {case.case_id}")
+        yield in_memory(read_case(case, reading=reading_of(options)))
 
 
 def _simulated_cases(on_progress: Progress) -> Iterator[TrainingCase]:
@@ -145,7 +150,8 @@ def faithfulness(options: argparse.Namespace) -> Answer:
     network, card = _model_with_prototypes(options.model)
     case_ids, selection = _labelled_cases(options)
     with progress_bar("Preparing") as on_progress, _cache_folder(options.cache) as cache:
-        cases = prepare_data(options.data, case_ids, cache, on_progress=part_of(on_progress, 0.0, 0.05))
+        preparing = part_of(on_progress, 0.0, 0.05)
+        cases = prepare_data(options.data, case_ids, cache, on_progress=preparing, reading=reading_of(options))
         started = time.perf_counter()
         table = measuring.measure((network, card), cases, config, part_of(on_progress, 0.05, 1.0))
     about = {
@@ -162,13 +168,14 @@ def faithfulness(options: argparse.Namespace) -> Answer:
 
 def _labelled_cases(options: argparse.Namespace) -> tuple[list[str], str]:
     """The cases to measure on, and in words which they are."""
-    from ProtoSegBrainLib.images.naming import list_cases
+    from ProtoSegBrainLib.images.folders import list_cases
     from ProtoSegBrainLib.training.train import read_split
 
     if (options.splits is None) != (options.fold is None):
         raise ValueError("Give --splits and --fold together, to use the held-out cases, or neither, to use all.")
     if options.splits is None:
-        return [case_id for case_id, _ in list_cases(options.data)], f"all cases of {options.data.name}"
+        cases = [case.case_id for case in list_cases(options.data) if case.label or case.label_fault]
+        return cases, f"all cases of {options.data.name}"
     _, held_out = read_split(options.splits, options.fold)
     if not held_out:
         raise ValueError(f"--fold {options.fold} holds out no case; name one of the folds of {options.splits}.")
@@ -225,8 +232,9 @@ def prune(options: argparse.Namespace) -> Answer:
     if not train_ids:
         raise ValueError(f"The card of {card.name} lists no training cases; give --splits and --fold.")
     with progress_bar("Preparing") as on_progress, _cache_folder(options.cache) as cache:
-        cases = prepare_data(options.data, train_ids, cache, on_progress=part_of(on_progress, 0.0, 0.2))
-        held_out = prepare_data(options.data, held_out_ids, cache)
+        preparing, reading = part_of(on_progress, 0.0, 0.2), reading_of(options)
+        cases = prepare_data(options.data, train_ids, cache, on_progress=preparing, reading=reading)
+        held_out = prepare_data(options.data, held_out_ids, cache, reading=reading)
         pruned, new_card = pruning.prune(network, card, options.disable, cases, part_of(on_progress, 0.2, 0.9))
         on_progress(0.9, "Scoring")
         dice = {"before": mean_dice(network, held_out), "after": mean_dice(pruned, held_out)} if held_out else None

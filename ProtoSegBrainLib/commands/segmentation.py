@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ProtoSegBrainLib.commands.console import Answer, brief, indented, progress_bar
-from ProtoSegBrainLib.commands.flags import add_flags, add_model_flag, add_result_flags, with_flags
+from ProtoSegBrainLib.commands.flags import (
+    add_flags,
+    add_geometry_flag,
+    add_model_flag,
+    add_result_flags,
+    with_flags,
+)
 from ProtoSegBrainLib.files import check_folder
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, REGIONS
 from ProtoSegBrainLib.progress import part_of
@@ -18,7 +24,8 @@ from ProtoSegBrainLib.progress import part_of
 if TYPE_CHECKING:
     import numpy as np
 
-    from ProtoSegBrainLib.images.case import Case
+    from ProtoSegBrainLib.images.case import Case, Reading
+    from ProtoSegBrainLib.segmentation.job import JobConfig
 
 FOUR_FILES = {role: MODALITY_NAMES[role].lower() for role in MODALITIES}  # t2f: flair
 DEMO_FOLDER = Path("protosegbrain-demo")
@@ -42,50 +49,65 @@ def _add_making_flags(parser: argparse.ArgumentParser) -> None:
 
     add_model_flag(parser)
     add_result_flags(parser)
+    add_geometry_flag(parser)
     parser.add_argument("--no-report", dest="report", action="store_false", help="write no report (HTML)")
     add_flags(parser, PredictConfig)
 
 
 def segment(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib.network.weights import load_model
-    from ProtoSegBrainLib.pictures.report import write_report
-    from ProtoSegBrainLib.result.prediction_files import output_files, report_file, write_prediction
-    from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
+    from ProtoSegBrainLib.result.writer import Writer, clear_left
+    from ProtoSegBrainLib.segmentation.job import make
 
-    config = with_flags(PredictConfig(), options)
+    check_folder(options.out)
+    config = _job_config(options)
     with progress_bar("Reading") as on_progress:
         model = load_model(options.model)
         started = time.perf_counter()
-        case = _read_case(options)
+        case = _read_case(options, config.reading)
         read_s = round(time.perf_counter() - started, 4)
-        output_files(case.case_id, options.out, overwrite=options.overwrite, inputs=case.files.values())
-        prediction = predict(case, model, config, on_progress)
-        prediction = replace(prediction, timings_s={"read": read_s, **prediction.timings_s})
-        on_progress(1.0, "Writing")
-        files = write_prediction(prediction, options.out, options.labels, options.overwrite)
-        if options.report:
-            files["report"] = write_report(case, prediction, report_file(case.case_id, options.out))
+        with Writer(case.case_id, options.out, inputs=case.files.values(), apart_from=_own_folder(options)) as writer:
+            clear_left(options.out)
+            prediction, files = make(case, model, config, writer, read_s=read_s, on_progress=on_progress)
     values = {**brief(prediction), "labels": options.labels, "files": files}
     return Answer(
         values, f"{_describe(values)}\n\nResults in {options.out}:\n{indented(p.name for p in files.values())}"
     )
 
 
-def _read_case(options: argparse.Namespace) -> Case:
+def _job_config(options: argparse.Namespace) -> JobConfig:
+    from ProtoSegBrainLib.images.case import Reading
+    from ProtoSegBrainLib.segmentation.job import JobConfig
+    from ProtoSegBrainLib.segmentation.predict import PredictConfig
+
+    names = ("model", "labels", "overwrite", "report", "mrb", "screenshot")
+    chosen = {name: getattr(options, name) for name in names if name in options}
+    reading = Reading(geometry=options.geometry)
+    return JobConfig(**chosen, reading=reading, predict=with_flags(PredictConfig(), options))
+
+
+def _own_folder(options: argparse.Namespace) -> Path | None:
+    """The folder of the case; files that were given by role, or by what their names share, may lie among others."""
+    if options.case is not None and options.case.is_dir():
+        return options.case
+    return options.case.parent if options.case is not None and options.case.is_file() else None
+
+
+def _read_case(options: argparse.Namespace, reading: Reading) -> Case:
     from ProtoSegBrainLib.images.case import read_case, read_case_files
 
     given = {role: paths for role in FOUR_FILES if (paths := getattr(options, role)) is not None}
     if (options.case is None) == (not given):
         raise ValueError("Give either --case, or the four files --flair --t1 --t1ce --t2.")
     if options.case is not None:
-        return read_case(options.case)
+        return read_case(options.case, with_label=False, reading=reading)
     missing = [f"--{name}" for role, name in FOUR_FILES.items() if role not in given]
     if missing:
         raise ValueError(f"All four modalities are needed; {' '.join(missing)} not given.")
     for role, paths in given.items():
         if len(paths) > 1:
             raise ValueError(f"--{FOUR_FILES[role]}: expected one file, got {' and '.join(map(str, paths))}.")
-    return read_case_files(**{role: path for role, (path,) in given.items()})
+    return read_case_files(**{role: path for role, (path,) in given.items()}, reading=reading)
 
 
 # -- segment-folder ------------------------------------------------------------------------------------------------
@@ -103,23 +125,24 @@ def add_segment_folder_flags(parser: argparse.ArgumentParser) -> None:
 
 def segment_folder(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib.segmentation import folder as batch
-    from ProtoSegBrainLib.segmentation.job import JobConfig
     from ProtoSegBrainLib.segmentation.manifest import MANIFEST
-    from ProtoSegBrainLib.segmentation.predict import PredictConfig
 
-    chosen = {name: getattr(options, name) for name in ("model", "labels", "overwrite", "report", "mrb", "screenshot")}
-    config = JobConfig(**chosen, predict=with_flags(PredictConfig(), options))
+    config = _job_config(options)
     summary = batch.segment_folder(options.cases, options.out, config, workers=options.workers, cluster=options.cluster)
-    n, failed = len(summary.entries), summary.failed
+    n, n_failed = len(summary.entries), summary.n_failed
+    failed, unlike = summary.failed, summary.unlike
     values = {
         "cases": n,
-        "done": n - len(failed),
+        "done": n - n_failed,
         "done_before": summary.n_before,
         "failed": failed,
+        "unlike": unlike,
         "manifest": options.out / MANIFEST,
     }
-    lines = [f"{values['done']} of {n} cases done, {summary.n_before} of them before this run, {len(failed)} failed."]
+    lines = [f"{values['done']} of {n} cases done, {summary.n_before} of them before this run, {n_failed} failed."]
     lines += [f"  {case_id}: {message}" for case_id, message in failed.items()]
+    if unlike:
+        lines += [f"Probably poor, as the scan is unlike the training data: {len(unlike)} of {n}.", indented(unlike)]
     return Answer(values, "\n".join([*lines, f"All in {values['manifest']}"]), exit_code=1 if failed else 0)
 
 
@@ -157,22 +180,21 @@ def demo(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib.images.simulate import simulate_case, write_case
     from ProtoSegBrainLib.network.weights import load_model
     from ProtoSegBrainLib.pictures.overview import draw_prediction
-    from ProtoSegBrainLib.pictures.report import write_report
-    from ProtoSegBrainLib.result.prediction_files import report_file, write_prediction
-    from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
+    from ProtoSegBrainLib.result.writer import Writer
+    from ProtoSegBrainLib.segmentation.job import JobConfig, make
+    from ProtoSegBrainLib.segmentation.predict import PredictConfig
 
     check_folder(options.out)
-    config = with_flags(PredictConfig(), options)
+    config = JobConfig(model=options.model, overwrite=True, predict=with_flags(PredictConfig(), options))
     with progress_bar("Simulating a case") as on_progress:
         model = load_model(options.model)
         case = simulate_case(options.seed)
         folder = options.out / case.case_id
         if not (folder / f"{case.case_id}_seg.nii.gz").exists():  # the last file written; a second demo finds it there
             write_case(case, options.out)
-        prediction = predict(replace(case, label=None), model, config, part_of(on_progress, 0.3, 0.9))
-        on_progress(0.9, "Writing")
-        files = write_prediction(prediction, options.out / "results", overwrite=True)
-        files["report"] = write_report(case, prediction, report_file(case.case_id, options.out / "results"))
+        with Writer(case.case_id, options.out / "results") as writer:
+            progress = part_of(on_progress, 0.3, 0.9)
+            prediction, files = make(replace(case, label=None), model, config, writer, on_progress=progress)
         picture = draw_prediction(case, prediction, options.out / "results" / f"{case.case_id}_picture.png")
     values = {
         **brief(prediction),
@@ -201,8 +223,24 @@ def _dice(found: np.ndarray, case: Case) -> dict[str, float]:
 def _describe(values: Mapping[str, Any]) -> str:
     seconds = sum(values["timings_s"].values())
     lines = [f"{values['case_id']}: {seconds:.1f} s on {values['device']}, model {values['model']['name']}", ""]
-    dices = values.get("dice", {})
-    for name, volume in values["volumes_ml"].items():
-        dice = f"   Dice {dices[name]:.3f} against the simulated truth" if name in dices else ""
-        lines.append(f"  {name:4s} {volume:8.2f} ml{dice}")
-    return "\n".join([*lines, *(f"Warning: {sentence}" for sentence in values["warnings"])])
+    lines += _table(values)
+    return "\n".join([*lines, "", *(f"Warning: {sentence}" for sentence in values["warnings"])]).rstrip()
+
+
+def _table(values: Mapping[str, Any]) -> list[str]:
+    """A line per volume: how much, within what, how well it is expected to be drawn."""
+    from ProtoSegBrainLib.result.reliability import short
+
+    regions, dices = values["regions"], values.get("dice", {})
+    coverage = next((region["coverage"] for region in regions.values() if region["coverage"]), None)
+    interval_name = f"{coverage:.0%} interval" if coverage else "interval"
+    head = f"  {'':4s} {'volume':>11s}   {interval_name:>20s}   expected Dice"
+    lines = [head + ("   Dice against the simulated truth" if dices else "")]
+    for name in dict.fromkeys([*regions, *values["volumes_ml"]]):
+        known = regions.get(name, {})
+        interval, expected = known.get("interval_ml"), known.get("predicted_dice")
+        within = "{:.1f} to {:.1f} ml".format(*interval) if interval else ""
+        line = f"  {name:4s} {values['volumes_ml'][name]:8.2f} ml   {within:>20s}"
+        line += f"   {'' if expected is None else short(expected):>13s}"
+        lines.append((line + (f"   {short(dices[name]):>32s}" if name in dices else "")).rstrip())
+    return lines

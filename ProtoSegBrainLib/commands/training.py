@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ProtoSegBrainLib.commands.console import Answer, progress_bar
-from ProtoSegBrainLib.commands.flags import add_flags, add_labelled_data_flag, add_splits_flag, with_flags
+from ProtoSegBrainLib.commands.flags import add_flags, add_labelled_data_flag, add_splits_flag, reading_of, with_flags
 
 # -- train ---------------------------------------------------------------------------------------------------------
 
@@ -48,6 +48,7 @@ def train(options: argparse.Namespace) -> Answer:
             options.out,
             resume=options.resume,
             on_progress=on_progress,
+            reading=reading_of(options),
         )
     return Answer({"out": options.out, **summary})
 
@@ -72,7 +73,7 @@ def tune(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib.training.configuration import load_config
 
     config = with_flags(tuning.TuneConfig(), options)
-    place = tuning.Place(options.data, options.splits, options.fold)
+    place = tuning.Place(options.data, options.splits, options.fold, reading_of(options))
     with progress_bar("Preparing") as on_progress:
         found = tuning.tune(load_config(options.network), place, options.out, config, on_progress)
     lines = [

@@ -3,6 +3,7 @@
 In: predictions and the cases they belong to; or networks to train and compare.
 Out: scores per case and over all, figures, a report; a model's calibration.
 
+pairs        a case and what was predicted for it: which file, in which coding, on which grid
 evaluate     a folder of predictions against the labels: scores of each case, and a summary
 agreement    predicted against true classes of one case, and which kind of difficult case it is
 dashboard    picture: scores by class, confusion, cases ranked

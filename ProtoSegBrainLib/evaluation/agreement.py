@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from ProtoSegBrainLib.evaluation.evaluate import ET_TYPICAL_ML, predicted_label
-from ProtoSegBrainLib.images.case import Case, read_case
+from ProtoSegBrainLib.evaluation.evaluate import ET_TYPICAL_ML
+from ProtoSegBrainLib.evaluation.pairs import Files, Outcomes, PairReading, over_pairs
+from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.volume import voxel_ml
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
 from ProtoSegBrainLib.progress import Progress
@@ -101,24 +100,15 @@ def compare(case: Case, predicted: np.ndarray) -> Agreement:
     return Agreement(case.case_id, np.bincount(pairs, minlength=n * n).reshape(n, n), voxel_ml(case.affine), foci)
 
 
-def compare_all(pairs: Sequence[tuple[Path, Path]], on_progress: Progress | None = None) -> list[Agreement]:
-    """``compare`` every case that ``evaluate.pair_up`` found, two at a time.
+def compare_all(
+    pairs: Sequence[Files], reading: PairReading | None = None, on_progress: Progress | None = None
+) -> Outcomes[Agreement]:
+    """``compare`` every case that ``pairs.pair_up`` found; one that cannot be read stops no other.
 
     Raises:
-        ValueError: As in ``evaluate.predicted_label``.
+        ValueError: None could be read.
     """
-
-    def one(pair: tuple[Path, Path]) -> Agreement:
-        case = read_case(pair[0])
-        return compare(case, predicted_label(case, pair[1]))
-
-    results = []
-    with ThreadPoolExecutor(2) as pool:
-        for result in pool.map(one, pairs):
-            results.append(result)
-            if on_progress:
-                on_progress(len(results) / len(pairs), f"Comparing {result.case_id}")
-    return results
+    return over_pairs(pairs, lambda pair: compare(pair.case, pair.predicted), reading, on_progress)
 
 
 def ranked(agreements: Sequence[Agreement]) -> list[Agreement]:

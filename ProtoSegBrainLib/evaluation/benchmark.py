@@ -155,6 +155,8 @@ def _start(plan: Plan, run: Run) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ProtoSegBrainLib", "train", "--network", run.home / CONFIG_NAME]
     command += ["--data", plan.data, "--splits", plan.splits, "--fold", run.fold, "--out", run.folder]
     command += ["--cache", cache, "--name", f"{run.network}-fold-{run.fold}", *["--resume"] * resumes]
+    for flag, value in (("--labels", plan.reading.labels), ("--geometry", plan.reading.geometry)):
+        command += [flag, value] if value else []
     run.folder.mkdir(parents=True, exist_ok=True)
     with run.messages.open("wb") as file:
         return subprocess.Popen(
@@ -196,7 +198,8 @@ def predict_held_out(plan: Plan, on_progress: Progress | None = None) -> dict[st
             on_progress(number / len(jobs), f"Predicting {run.network}: {job.case_id}")
     for home in dict.fromkeys(run.home for run, _ in jobs):
         if any((home / PREDICTIONS).iterdir()):
-            evaluate(plan.data, home / PREDICTIONS, home / SCORES_NAME)
+            scores = evaluate(plan.data, home / PREDICTIONS, home / SCORES_NAME, reading=plan.reading)
+            failed |= {f"{home.name}, scoring {case_id}": reason for case_id, reason in scores.failed.items()}
     return failed
 
 
@@ -207,7 +210,7 @@ def _jobs(plan: Plan, run: Run) -> list[Job]:
     out, identity = (run.home / PREDICTIONS).absolute(), read_card(run.model).identity
     config = JobConfig(model=run.model.absolute(), overwrite=True, report=False)
     out.mkdir(exist_ok=True)
-    return [Job(case_id, place, out, config, identity) for case_id, place in held_out(plan, run.fold).items()]
+    return [Job(case_id, case, out, config, identity) for case_id, case in held_out(plan, run.fold).items()]
 
 
 def time_networks(plan: Plan, on_progress: Progress | None = None) -> None:
@@ -225,7 +228,7 @@ def time_networks(plan: Plan, on_progress: Progress | None = None) -> None:
     path = plan.out / TIMES_NAME
     devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
     for device in devices:
-        times = time_models(models, [place for _, place in cases], device, threads, on_progress)
+        times = time_models(models, [case.place for _, case in cases], device, threads, on_progress)
         about = {
             "machine": torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {threads} cores",
             "date": date.today().isoformat(),

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ProtoSegBrainLib.images.volume import Volume, voxel_ml
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
+from ProtoSegBrainLib.network.calibration import Calibration
 from ProtoSegBrainLib.network.device import half_precision_of
-from ProtoSegBrainLib.network.evidence import Calibration
 from ProtoSegBrainLib.network.inference import calibrated, fuse_for_inference, run_network
 from ProtoSegBrainLib.network.networks import NetworkConfig
 from ProtoSegBrainLib.network.segmentation_net import SegmentationNet, upsample

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from ProtoSegBrainLib.evaluation.agreement import compare_all, ranked
 from ProtoSegBrainLib.evaluation.dashboard import draw_dashboard
-from ProtoSegBrainLib.evaluation.evaluate import pair_up, predicted_label
 from ProtoSegBrainLib.evaluation.failures import draw_failures, write_failures
-from ProtoSegBrainLib.images.case import read_case
+from ProtoSegBrainLib.evaluation.pairs import PairReading, pair_up, read_pair
 from ProtoSegBrainLib.pictures.case_sheets import compared, draw_sheet, write_sweep
 from ProtoSegBrainLib.pictures.run_figures import draw_curves, draw_dynamics
 from ProtoSegBrainLib.progress import Progress
@@ -38,9 +38,29 @@ def draw_run(run: Path | str, out: Path | str) -> dict[str, Path]:
     }
 
 
+@dataclass(frozen=True)
+class PredictionFigures:
+    """What was drawn of predictions.
+
+    Attributes:
+        files: By what they show.
+        failed: Why cases could not be compared, by case.
+        warnings: What a user should know of the others, by case.
+    """
+
+    files: dict[str, Path]
+    failed: dict[str, str]
+    warnings: dict[str, tuple[str, ...]]
+
+
 def draw_predictions(
-    data: Path | str, predictions: Path | str, out: Path | str, on_progress: Progress = lambda _fraction, _message: None
-) -> dict[str, Path]:
+    data: Path | str,
+    predictions: Path | str,
+    out: Path | str,
+    on_progress: Progress = lambda _fraction, _message: None,
+    *,
+    reading: PairReading | None = None,
+) -> PredictionFigures:
     """Dashboard, failures (picture and CSV), sheets of the best, a typical and the worst case, a sweep of the typical.
 
     The typical case has the median of the mean Dice scores; of a single case, all three sheets show it.
@@ -50,14 +70,15 @@ def draw_predictions(
         predictions: What ``segment`` or another program wrote, as ``evaluate`` takes it.
         out: Folder of the figures; made if absent. Older ones are replaced.
         on_progress: Called with a fraction from 0 to 1 and what is being done.
+        reading: What the files leave open.
 
     Raises:
         FileNotFoundError: No such folder, or no prediction for any case.
-        ValueError: A prediction does not belong to its case.
+        ValueError: No prediction belongs to its case.
     """
     pairs, _ = pair_up(data, predictions)
-    agreements = compare_all(pairs, lambda fraction, message: on_progress(0.7 * fraction, message))
-    out = Path(out)
+    came = compare_all(pairs, reading, lambda fraction, message: on_progress(0.7 * fraction, message))
+    agreements, out = came.results, Path(out)
     out.mkdir(parents=True, exist_ok=True)
     on_progress(0.7, "Drawing")
     files = {
@@ -66,15 +87,14 @@ def draw_predictions(
         "failures_table": write_failures(agreements, out / "failures.csv"),
     }
     order = [case.case_id for case in ranked(agreements)]
-    places = {agreement.case_id: pair for agreement, pair in zip(agreements, pairs, strict=True)}
+    places = {case.case_id: (case, file) for case, file in pairs}
     chosen = {"best": order[0], "typical": order[len(order) // 2], "worst": order[-1]}
     for number, (what, case_id) in enumerate(chosen.items()):
         on_progress(0.75 + 0.08 * number, f"Drawing {case_id}")
-        place, file = places[case_id]
-        case = read_case(place)
-        shown = compared(case, predicted_label(case, file))
+        pair = read_pair(*places[case_id], reading)
+        shown = compared(pair.case, pair.predicted)
         files[f"sheet_{what}"] = draw_sheet(shown, f"The {what} case", out / f"sheet_{what}.png")
         if what == "typical":
             files["sweep"] = write_sweep(shown, out / f"sweep_{case_id}.gif")
     on_progress(1.0, "Done")
-    return files
+    return PredictionFigures(files, came.failed, came.warnings)

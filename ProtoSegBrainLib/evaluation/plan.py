@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ProtoSegBrainLib.images.naming import list_cases
+from ProtoSegBrainLib.images.case import Reading
+from ProtoSegBrainLib.images.folders import CaseFiles, list_cases
 
 STAGES = ("train", "predict", "time", "report")
 CONFIG_NAME, SCORES_NAME, TIMES_NAME, PREDICTIONS = "config.yaml", "scores.csv", "times.json", "predictions"
@@ -57,6 +58,7 @@ class Plan:
         networks: Configurations by name or as YAML files; the first is the one that the others are compared with.
         folds: Numbers of the folds that are held out in turn.
         config: What is the same for all.
+        reading: What the files of the cases leave open.
     """
 
     data: Path
@@ -65,6 +67,7 @@ class Plan:
     networks: tuple[str, ...]
     folds: tuple[str, ...]
     config: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    reading: Reading = field(default_factory=Reading)
 
     def __post_init__(self) -> None:
         """Refuse names that would share a folder."""
@@ -129,7 +132,7 @@ def trained(plan: Plan) -> list[Run]:
     return runs
 
 
-def held_out(plan: Plan, fold: str) -> dict[str, Path]:
+def held_out(plan: Plan, fold: str) -> dict[str, CaseFiles]:
     """What ``read_case`` takes, by the ids of the fold's cases.
 
     Raises:
@@ -137,8 +140,9 @@ def held_out(plan: Plan, fold: str) -> dict[str, Path]:
     """
     from ProtoSegBrainLib.training.train import read_split
 
-    places, (_, case_ids) = dict(list_cases(plan.data)), read_split(plan.splits, fold)
-    missing = [case_id for case_id in case_ids if case_id not in places]
+    cases = {case.case_id: case for case in list_cases(plan.data.absolute())}
+    _, case_ids = read_split(plan.splits, fold)
+    missing = [case_id for case_id in case_ids if case_id not in cases]
     if missing:
         raise FileNotFoundError(f"{plan.data} lacks cases of fold {fold}: {', '.join(missing)}.")
-    return {case_id: places[case_id].absolute() for case_id in case_ids}
+    return {case_id: cases[case_id] for case_id in case_ids}

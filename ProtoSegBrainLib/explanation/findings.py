@@ -16,7 +16,7 @@ from ProtoSegBrainLib.network.evidence import Evidence
 from ProtoSegBrainLib.result.familiarity import assess
 from ProtoSegBrainLib.result.lesion import count_foci, crop, largest_diameters_mm, locate
 from ProtoSegBrainLib.result.prediction import Prediction
-from ProtoSegBrainLib.result.reliability import assess_region
+from ProtoSegBrainLib.result.reliability import assess_region, short
 
 BRAIN_STEP_MM = 3.0
 """Fine enough for the outline of a brain."""
@@ -31,7 +31,7 @@ def findings(prediction: Prediction) -> dict[str, Any]:
         enhancing_diameters_mm: The two diameters of the enhancing tumour, their product in mm² and their ends in RAS
             mm, see ``lesion.largest_diameters_mm``; None without enhancing tumour, or where the model does not find it.
         location: Centre, side, distance from the midline, and a sentence, see ``lesion.locate``; None without tumour.
-        out_of_distribution: Flag, score and a sentence, see ``familiarity.assess``.
+        out_of_distribution: Flag, score, reasons and a sentence, see ``familiarity.assess``.
         prototypes: By region: which prototypes carried it with what share of the evidence, largest first; none where
             the model has none.
     """
@@ -44,6 +44,21 @@ def findings(prediction: Prediction) -> dict[str, Any]:
         "out_of_distribution": assess(prediction),
         "prototypes": {name: _deciding_prototypes(prediction.evidence, shares[name]) for name in REGIONS},
     }
+
+
+def doubts(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a user must read before all else: that the scan is unlike the training data, and why; () for any other.
+
+    Args:
+        found: What ``findings`` returned.
+    """
+    familiar = found["out_of_distribution"]
+    if not familiar["flag"]:
+        return ()
+    dices = {name: region["predicted_dice"] for name, region in found["regions"].items()}
+    expected = ", ".join(f"{name} {short(dice)}" for name, dice in dices.items() if dice is not None)
+    sentence = f"This result is probably poor: {'; '.join(familiar['reasons'])}. The scan is unlike the training data"
+    return (f"{sentence}; expected Dice {expected}." if expected else f"{sentence}.",)
 
 
 def _region(prediction: Prediction, tumour: Volume, name: str) -> dict[str, Any]:

@@ -3,10 +3,15 @@
 In: files of any geometry, arrays of another program, or a seed.
 Out: a ``Case``, four images and the label on one grid, and the ``NetworkInput`` made of it.
 
-volume      one image and where it lies: read, write, turn, resample
+volume      one image and where it lies: turn, resample
+nifti       NIfTI and Analyze, from bytes
+formats     image files: read, write, and what is none named
 naming      which file is which, told by names
-codings     values of a label file <-> class indices
+folders     the cases of a folder, and their files
+codings     values of a label file <-> class indices, and whether the images speak for another coding
 checks      what the images of a case must be, and what a user should know of them
+background  what surrounds the brain is set to 0
+brains      whether the four images show one brain
 case        the case, and reading it
 preprocess  case -> RAS axes, 1 mm, brain crop, z-score; and back to the case's grid
 anatomy     a head made of formulas: brain, tissues, tumour

@@ -10,17 +10,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ProtoSegBrainLib.images.checks import check_image, grid_warnings, skull_warnings
-from ProtoSegBrainLib.images.codings import coding_warnings, decode_label
-from ProtoSegBrainLib.images.naming import case_id_of, decathlon_label, files_by_role, list_cases, names_of, stem_of
-from ProtoSegBrainLib.images.volume import Geometry, Volume, read_volume, resample, same_lattice
-from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, MSD_CHANNELS
+from ProtoSegBrainLib.images.background import with_zero_background
+from ProtoSegBrainLib.images.brains import brain_warnings
+from ProtoSegBrainLib.images.checks import check_extent, check_image, grid_warnings, remarks_on, skull_warnings
+from ProtoSegBrainLib.images.codings import classes_of, coding_doubts, label_values, value_remarks
+from ProtoSegBrainLib.images.folders import find_case
+from ProtoSegBrainLib.images.formats import Geometry, is_result, read_volume
+from ProtoSegBrainLib.images.naming import CaseFiles, case_id_of, names_of
+from ProtoSegBrainLib.images.volume import Volume, resample, same_lattice, voxel_ml
+from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
 
 # The order in which grids of equal voxel size are preferred as the reference.
 REFERENCE_ORDER = ("t1c", "t2f", "t1n", "t2w")
@@ -45,7 +49,8 @@ class Case:
 
     Attributes:
         case_id: Names the outputs.
-        images: (4, X, Y, Z) float32 in the order of ``MODALITIES``, intensities as in the files.
+        images: (4, X, Y, Z) float32 in the order of ``MODALITIES``, intensities as in the files; a background
+            other than 0 is subtracted, units beyond single precision are scaled.
         affine: 4x4, voxel index -> RAS mm.
         label: (X, Y, Z) uint8 class indices, or None.
         label_convention: The coding the label file had, a key of ``LABEL_CONVENTIONS``.
@@ -72,49 +77,43 @@ class Case:
 
 @dataclass(frozen=True)
 class _Label:
-    """A label map before it is on the case's grid."""
+    """A label map before it is on the case's grid; its coding is named by a person, or by the kind of its file.
 
-    volume: Volume
+    Without a volume it is a result of ours, no expert's label.
+    """
+
+    volume: Volume | None
     name: str
     convention: str | None = None
+    named: bool = False
 
 
-def read_case(path: str | os.PathLike[str], *, with_label: bool = True, reading: Reading | None = None) -> Case:
+def read_case(
+    place: str | os.PathLike[str] | CaseFiles, *, with_label: bool = True, reading: Reading | None = None
+) -> Case:
     """Read a case from a folder with the four modalities in its file names, or from one 4-D file.
 
     A 4-D file has the channels FLAIR, T1, T1ce, T2 and the labels of the Medical Segmentation Decathlon; its label
     is looked for in ``labelsTr`` beside ``imagesTr``.
 
     Args:
-        path: Folder or 4-D file.
-        with_label: Read the label, where there is one.
+        place: Folder, 4-D file, or what ``list_cases`` gives.
+        with_label: Read the label, where there is one; if not, it may be anything.
         reading: What the files leave open.
 
     Raises:
         FileNotFoundError: No such folder, or a modality is missing.
         ValueError: Two files for one role, or files that do not make a case (``read_case_files``).
     """
-    path, reading = Path(path), reading or Reading()
-    if path.is_file():
-        return _read_decathlon(path, decathlon_label(path) if with_label else None, reading)
-    found, others = files_by_role(path)
-    label = found.pop("label", None)
-    if not any(role in found for role in MODALITIES):
-        if (path / "imagesTr").is_dir():
-            others = [file for _, file in list_cases(path)]
-            if len(others) > 1:
-                raise ValueError(f"{path} is a data set of {len(others)} cases; name one of the files in imagesTr.")
-        if len(others) == 1:
-            return _read_decathlon(others[0], (label or decathlon_label(others[0])) if with_label else None, reading)
-    missing = [role for role in MODALITIES if role not in found]
-    if missing:
-        there = ", ".join(sorted(file.name for file in [*found.values(), *others])[:9]) or "no image file"
-        raise FileNotFoundError(
-            f"{path}: no file found for {names_of(missing)}; there is: {there}. Expected names such as "
-            "case_flair.nii.gz, case_t1.nii.gz, case_t1ce.nii.gz, case_t2.nii.gz; other names can be given by role."
-        )
-    files = {role: found[role] for role in MODALITIES}
-    return _read_files(files, label if with_label else None, case_id_of(path, files.values()), reading)
+    found, reading = place if isinstance(place, CaseFiles) else find_case(place), reading or Reading()
+    found.check(with_label=with_label)
+    label = found.label if with_label else None
+    if found.channels:
+        case = _read_decathlon(found, label, reading)
+    else:
+        images = {role: found.images[role] for role in MODALITIES}
+        case = _read_files(images, label, found.case_id, reading, found.coding)
+    return replace(case, warnings=(*found.remarks, *case.warnings)) if found.remarks else case
 
 
 def read_case_files(
@@ -134,8 +133,8 @@ def read_case_files(
 
     Raises:
         FileNotFoundError: A file is not there.
-        ValueError: One file for two roles; a file that is unreadable, not 3-D, constant or empty, or holds NaN or
-            infinity; files in different spaces; an unknown label value.
+        ValueError: One file for two roles; a file that is unreadable, not 3-D, constant or empty, a result of ours, of
+            impossible voxels, or holds NaN or infinity in the brain; files in different spaces; an unknown label value.
     """
     files = {"t1n": Path(t1n), "t1c": Path(t1c), "t2w": Path(t2w), "t2f": Path(t2f)}
     by_path: dict[Path, str] = {}
@@ -143,7 +142,7 @@ def read_case_files(
         other = by_path.setdefault(path.resolve(), role)
         if other != role:
             raise ValueError(f"{path} was given for {names_of([other, role])}; expected four different files.")
-    case_id = case_id or case_id_of(files["t1c"].resolve().parent, files.values())
+    case_id = case_id or case_id_of([files[role] for role in REFERENCE_ORDER])
     return _read_files(files, None if label is None else Path(label), case_id, reading or Reading())
 
 
@@ -184,8 +183,6 @@ def case_from_volumes(volumes: Mapping[str, Volume], case_id: str, label: str | 
     missing = [role for role in MODALITIES if role not in volumes]
     if missing:
         raise ValueError(f"Case {case_id}: {names_of(missing)} not given; all four modalities are needed.")
-    for role in MODALITIES:
-        check_image(volumes[role], MODALITY_NAMES[role])
     label_map = _Label(volumes[label], label) if label else None
     return _assemble({role: volumes[role] for role in MODALITIES}, dict(MODALITY_NAMES), case_id, label_map, {})
 
@@ -193,16 +190,16 @@ def case_from_volumes(volumes: Mapping[str, Volume], case_id: str, label: str | 
 # --- reading ---
 
 
-def _read_files(files: dict[str, Path], label: Path | None, case_id: str, reading: Reading) -> Case:
+def _read_files(
+    files: dict[str, Path], label: Path | None, case_id: str, reading: Reading, coding: str | None = None
+) -> Case:
     with ThreadPoolExecutor(len(files) + 1) as pool:
         coming = {role: pool.submit(_read_image, path, reading) for role, path in files.items()}
-        label_coming = None if label is None else pool.submit(_read_3d, label, reading)
+        label_coming = None if label is None else pool.submit(_read_label, label, reading, coding)
         volumes = {role: future.result() for role, future in coming.items()}
-        label_map = None if label_coming is None else _Label(label_coming.result(), str(label), reading.labels)
+        label_map = None if label_coming is None else label_coming.result()
     named = {role: str(path) for role, path in files.items()}
-    if label is not None:
-        named["label"] = str(label)
-    return _assemble(volumes, {role: path.name for role, path in files.items()}, case_id, label_map, named)
+    return _assemble(volumes, named, case_id, label_map, _with_label(named, label_map))
 
 
 def _read_3d(path: Path, reading: Reading) -> Volume:
@@ -213,27 +210,40 @@ def _read_3d(path: Path, reading: Reading) -> Volume:
 
 
 def _read_image(path: Path, reading: Reading) -> Volume:
-    volume = _read_3d(path, reading)
-    check_image(volume, str(path))
-    return volume
+    _refuse_result(path)
+    return _read_3d(path, reading)
 
 
-def _read_decathlon(path: Path, label: Path | None, reading: Reading) -> Case:
+def _read_label(path: Path, reading: Reading, coding: str | None) -> _Label:
+    """``coding`` is that of files in this place, where ``reading`` names none."""
+    if path.is_file() and is_result(path):
+        return _Label(None, str(path))
+    return _Label(_read_3d(path, reading), str(path), reading.labels or coding, reading.labels is not None)
+
+
+def _with_label(files: dict[str, str], label: _Label | None) -> dict[str, str]:
+    return files if label is None or label.volume is None else files | {"label": label.name}
+
+
+def _refuse_result(path: Path) -> None:
+    if path.is_file() and is_result(path):
+        raise ValueError(f"{path} is a result of ProtoSegBrain, as its header says, no scan; give the scan itself.")
+
+
+def _read_decathlon(found: CaseFiles, label: Path | None, reading: Reading) -> Case:
+    path, roles = found.images[found.channels[0]], found.channels
+    _refuse_result(path)
     whole = read_volume(path, reading.geometry)
-    if whole.array.ndim != 4 or whole.array.shape[3] != len(MSD_CHANNELS):
+    if whole.array.ndim != 4 or whole.array.shape[3] != len(roles):
         raise ValueError(
-            f"{path}: a single file must be 4-D with the channels {names_of(MSD_CHANNELS)}; got shape "
+            f"{path}: a single file must be 4-D with the channels {names_of(roles)}; got shape "
             f"{whole.array.shape}. Give a folder, or four files by role."
         )
-    channels = {role: Volume(whole.array[..., n], whole.affine) for n, role in enumerate(MSD_CHANNELS)}
+    channels = {role: replace(whole, array=whole.array[..., n]) for n, role in enumerate(roles)}
     names = {role: f"{path} ({MODALITY_NAMES[role]} channel)" for role in MODALITIES}
-    for role, volume in channels.items():
-        check_image(volume, names[role])
-    files = dict.fromkeys(MODALITIES, str(path))
-    if label is not None:
-        files["label"] = str(label)
-    label_map = None if label is None else _Label(_read_3d(label, reading), str(label), reading.labels or "msd")
-    return _assemble({role: channels[role] for role in MODALITIES}, names, stem_of(path.name), label_map, files)
+    label_map = None if label is None else _read_label(label, reading, found.coding)
+    files = _with_label(dict.fromkeys(MODALITIES, str(path)), label_map)
+    return _assemble({role: channels[role] for role in MODALITIES}, names, found.case_id, label_map, files)
 
 
 # --- one grid ---
@@ -242,21 +252,48 @@ def _read_decathlon(path: Path, label: Path | None, reading: Reading) -> Case:
 def _assemble(
     volumes: dict[str, Volume], names: dict[str, str], case_id: str, label: _Label | None, files: dict[str, str]
 ) -> Case:
-    """Put four checked images and a label on the reference grid."""
+    """Put four images, as they were read, and a label on the reference grid; ``names`` may be paths."""
+    volumes, warnings = _checked(volumes, names)
+    short = {role: Path(name).name for role, name in names.items()}
     reference_role = choose_reference(volumes)
     reference = volumes[reference_role]
-    warnings = skull_warnings(volumes)
+    warnings += skull_warnings(volumes)
     for role, volume in volumes.items():
-        warnings += grid_warnings(volume, reference, MODALITY_NAMES[role], names[role], names[reference_role])
+        warnings += grid_warnings(volume, reference, MODALITY_NAMES[role], short[role], short[reference_role])
+    warnings += brain_warnings(volumes)
     images = _stacked(volumes, reference)
     whole_steps = all(same_lattice(volume, reference.shape, reference.affine) for volume in volumes.values())
     originals = () if whole_steps else tuple(volumes[role] for role in MODALITIES)
-    if label is None:
-        return Case(case_id, images, reference.affine, None, None, tuple(warnings), files, originals)
-    warnings += grid_warnings(label.volume, reference, "The label", label.name, names[reference_role])
-    classes, convention = _classes(label, reference)
-    warnings += coding_warnings(classes, images[MODALITIES.index("t1c")], convention)
-    return Case(case_id, images, reference.affine, classes, convention, tuple(warnings), files, originals)
+    case = Case(case_id, images, reference.affine, None, None, tuple(warnings), files, originals)
+    return case if label is None else _labelled(case, label, short[reference_role])
+
+
+def _labelled(case: Case, label: _Label, reference_name: str) -> Case:
+    """The case with its label, and what a user should know of that."""
+    if label.volume is None:
+        said = f"{label.name} is a result of ProtoSegBrain, not an expert's label; it was not read."
+        return replace(case, warnings=(*case.warnings, said))
+    reference = Volume(case.images[0], case.affine)
+    warnings = [*case.warnings, *label.volume.remarks]
+    warnings += grid_warnings(label.volume, reference, "The label", Path(label.name).name, reference_name)
+    values, convention = _values(label.volume, label, reference)
+    warnings += value_remarks(values, convention, voxel_ml(case.affine))
+    warnings += coding_doubts(values, case.images, reference.spacing_mm, convention, named=label.named)
+    return replace(case, label=classes_of(values, convention), label_convention=convention, warnings=tuple(warnings))
+
+
+def _checked(volumes: dict[str, Volume], names: dict[str, str]) -> tuple[dict[str, Volume], list[str]]:
+    """The images with 0 around the brain, and what a user should know of the files and of this.
+
+    Raises:
+        ValueError: One of them is no image of a head.
+    """
+    for role, volume in volumes.items():
+        check_extent(volume, names[role])
+    images, said = with_zero_background(volumes)
+    with ThreadPoolExecutor(len(images)) as pool:
+        list(pool.map(lambda role: check_image(images[role], names[role]), images))
+    return images, [*remarks_on(volumes), *said]
 
 
 def choose_reference(volumes: Mapping[str, Volume]) -> str:
@@ -278,11 +315,11 @@ def _stacked(volumes: Mapping[str, Volume], reference: Volume) -> np.ndarray:
     return images
 
 
-def _classes(label: _Label, reference: Volume) -> tuple[np.ndarray, str]:
-    """The label's classes on the grid of the reference, and the convention they were read by."""
+def _values(volume: Volume, label: _Label, reference: Volume) -> tuple[np.ndarray, str]:
+    """The label's values on the grid of the reference, and the convention they are read by."""
     try:
-        classes, convention = decode_label(label.volume.array, label.convention)
+        values, convention = label_values(volume.array, label.convention)
     except ValueError as error:
         raise ValueError(f"{label.name}: {error}") from error
-    on_grid = resample(Volume(classes, label.volume.affine), reference.shape, reference.affine, order=0)
+    on_grid = resample(Volume(values, volume.affine), reference.shape, reference.affine, order=0)
     return on_grid.array, convention

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,14 @@ LEAST_OVERLAP = 0.05
 GOOD_OVERLAP = 0.5
 # A brain fills about half of the tightest box around it; where fewer voxels than this are zero, skull and air remain.
 LEAST_ZERO_SHARE = 0.25
+# Of a voxel, and of a field of view; brains are scanned between these.
+SPACING_MM = (0.2, 15.0)
+FIELD_MM = (50.0, 600.0)
+ROUNDING = 1e-3
+# In mm, as a header may mean them instead.
+OTHER_UNITS = {"micrometres": 1e-3, "centimetres": 10.0, "metres": 1e3}
+# Warnings of many cases that a person reads at once.
+MOST_LINES = 12
 
 
 def check_image(volume: Volume, name: str) -> None:
@@ -35,6 +43,49 @@ def check_image(volume: Volume, name: str) -> None:
             raise ValueError(f"{name}: expected finite numbers (of float32), got NaN or infinity in {count} voxels.")
     if low == high:
         raise ValueError(f"{name} is empty or constant: every voxel is {low:g}; expected an image.")
+
+
+def check_extent(volume: Volume, name: str) -> None:
+    """Refuse voxels and fields of view of a size that no scan of a head has.
+
+    Raises:
+        ValueError: With the size, what was expected, and the likely reason.
+    """
+    spacing = np.array(volume.spacing_mm)
+    field = spacing * volume.shape
+    if not volume.array.size or (_within(spacing, SPACING_MM) and _within(field, FIELD_MM)):
+        return
+    reason = "It shows a part of a head, or no head, or its voxel size is wrong."
+    if _within(spacing, SPACING_MM):
+        what, sizes, limits = "a field of view", field, FIELD_MM
+    else:
+        what, sizes, limits = "voxels", spacing, SPACING_MM
+        meant = {unit: spacing * factor for unit, factor in OTHER_UNITS.items()}
+        unit = next((unit for unit, size in meant.items() if _within(size, SPACING_MM)), None)
+        if unit:
+            reason = f"Its lengths are probably in {unit}, its voxels {_by(meant[unit])} mm: correct its header."
+    raise ValueError(
+        f"{name} has {what} of {_by(sizes)} mm; expected {limits[0]:g} to {limits[1]:g} mm. "
+        + " ".join((reason, *volume.remarks))
+    )
+
+
+def _within(sizes: np.ndarray, limits: tuple[float, float]) -> bool:
+    return bool((sizes > limits[0] * (1 - ROUNDING)).all() and (sizes < limits[1] * (1 + ROUNDING)).all())
+
+
+def _by(sizes: np.ndarray) -> str:
+    return " x ".join(f"{size:.3g}" if size < 1000 else f"{size:.0f}" for size in sizes)
+
+
+def remarks_on(volumes: Mapping[str, Volume]) -> list[str]:
+    """What was said on the reading of the images, by role; what holds for several is said once."""
+    said: dict[str, dict[str, str]] = {}
+    for role, volume in volumes.items():
+        for remark in volume.remarks:
+            name, _, text = remark.partition(": ")
+            said.setdefault(text, {})[role] = name
+    return [f"{names_of(of) if len(of) > 1 else next(iter(of.values()))}: {text}" for text, of in said.items()]
 
 
 def grid_warnings(volume: Volume, reference: Volume, what: str, name: str, reference_name: str) -> list[str]:
@@ -61,7 +112,7 @@ def grid_warnings(volume: Volume, reference: Volume, what: str, name: str, refer
     if same_lattice(volume, reference.shape, reference.affine):
         done = f"{what} ({name}) was stored with other axes or another extent; its voxels were copied, unchanged, to"
     else:
-        spacing = " x ".join(f"{s:.3g}" for s in volume.spacing_mm)
+        spacing = _by(np.array(volume.spacing_mm))
         done = f"{what} ({name}, {volume.shape[0]} x {volume.shape[1]} x {volume.shape[2]} voxels of {spacing} mm) was"
         done += " resampled to"
     sentences = [f"{done} the grid of {reference_name}."]
@@ -80,3 +131,22 @@ def skull_warnings(volumes: Mapping[str, Volume]) -> list[str]:
         f"{names_of(bare)}: the background is not zero; the images do not seem to be skull-stripped. "
         "The network expects skull-stripped images, so the result cannot be trusted."
     ]
+
+
+def sentences_of(warnings: Mapping[str, Sequence[str]]) -> list[str]:
+    """Warnings of many cases for a person: each sentence once, with the cases that it is of, and not too many.
+
+    Args:
+        warnings: By case.
+    """
+    cases: dict[str, list[str]] = {}
+    for case_id, said in warnings.items():
+        for sentence in said:
+            cases.setdefault(sentence, []).append(case_id)
+    lines = [f"{_some(names)}: {sentence}" for sentence, names in cases.items()]
+    more = len(lines) - MOST_LINES
+    return lines if more <= 0 else [*lines[:MOST_LINES], f"... and {more} more such lines."]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} cases ({', '.join(names[:3])} ...)"

@@ -16,7 +16,8 @@ from scipy import ndimage
 from ProtoSegBrainLib.images.anatomy import BRATS_SHAPE, Array, Head, Tumour, draw_head, smooth_noise
 from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.codings import encode_label
-from ProtoSegBrainLib.images.volume import Volume, write_volume
+from ProtoSegBrainLib.images.formats import write_volume
+from ProtoSegBrainLib.images.volume import Volume
 
 logger = logging.getLogger(__name__)
 

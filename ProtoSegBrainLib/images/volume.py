@@ -1,35 +1,20 @@
-"""One image with its geometry: read, write, reorient and resample.
+"""One image with its geometry: reorient and resample.
 
 Arrays are (X, Y, Z) or (X, Y, Z, C) in index order i, j, k. Affines are 4x4 float64 and map a voxel index to RAS mm,
-the convention of NIfTI; NRRD and MetaImage files (LPS) are converted on reading. What reads files is imported inside
-functions, so that a user interface can use the rest before it is installed.
+the convention of NIfTI.
 """
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from scipy import ndimage
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
-ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
-SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
-
 GRID_TOLERANCE_MM = 0.01
 # Affines pass through float32 in files; a voxel index nearer than this to a whole number is that number.
 INDEX_TOLERANCE = 1e-3
-GZIP_MAGIC = b"\x1f\x8b"
-NIFTI_HEADER_BYTES = 348
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-Geometry = Literal["sform", "qform"]
-"""The two positions that a NIfTI header may hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,74 +53,6 @@ class Volume:
         """Distance between neighbouring voxels along i, j, k."""
         dx, dy, dz = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(dx), float(dy), float(dz)
-
-
-def read_volume(path: str | os.PathLike[str], geometry: Geometry | None = None) -> Volume:
-    """Read a NIfTI, NRRD or MetaImage file; the array keeps the file's type unless a scale factor applies.
-
-    Axes of length one behind the third are dropped.
-
-    Args:
-        path: Of the file.
-        geometry: Which position of a NIfTI header holds; None: the sform where it is set.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: Not a readable, whole image of one of these formats; the message names the file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    name = path.name.lower()
-    if not name.endswith(SUFFIXES):
-        raise ValueError(f"{path}: expected a file ending in one of {', '.join(SUFFIXES)}.")
-    try:
-        array, affine = _read_nifti(path) if name.endswith(NIFTI_SUFFIXES) else _read_itk(path)
-        if array.dtype.kind not in "biuf":
-            raise ValueError(f"expected whole or real numbers, got {array.dtype}")
-        return Volume(array.reshape(array.shape[:3] + tuple(n for n in array.shape[3:] if n != 1)), affine)
-    except ImportError:
-        raise
-    except Exception as error:  # the parsers raise whatever a damaged file leads them to
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise ValueError(f"{path} cannot be read (unreadable, truncated or of another format): {reason}") from error
-
-
-def write_volume(
-    path: str | os.PathLike[str], volume: Volume, *, description: str = "", slope: float | None = None
-) -> None:
-    """Write NIfTI: ``.nii``, or ``.nii.gz`` by a fast compressor. The file appears whole or not at all.
-
-    Args:
-        path: Where to; the folder must exist.
-        volume: bool is stored as uint8, float16 as float32, anything else as it is.
-        description: Free text of the header, 79 characters at most.
-        slope: A reader multiplies the stored numbers by it.
-
-    Raises:
-        ValueError: Another ending, or a type that NIfTI has not.
-    """
-    path = Path(path)
-    if not path.name.lower().endswith(NIFTI_SUFFIXES):
-        raise ValueError(f"{path}: expected a name ending in .nii.gz or .nii.")
-    array = volume.array
-    stored = np.dtype({"bool": np.uint8, "float16": np.float32}.get(array.dtype.name, array.dtype))
-    array = array.astype(stored.newbyteorder("="), copy=False)  # the header is in the machine's byte order
-    header = _nifti_header(array, volume.affine, description, slope)
-    data = array.ravel(order="F").data.cast("B")  # no copy where i is fastest in memory
-    parts: list[bytes | memoryview] = [header, data]
-    if path.name.lower().endswith(".gz"):
-        from isal import isal_zlib
-
-        gzip = isal_zlib.compressobj(1, isal_zlib.DEFLATED, 16 + isal_zlib.MAX_WBITS)
-        parts = [gzip.compress(header), gzip.compress(data), gzip.flush()]
-    temporary = path.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.writelines(parts)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def voxel_ml(affine: np.ndarray) -> float:
@@ -223,62 +140,6 @@ def resample(volume: Volume, shape: Sequence[int], affine: np.ndarray, order: in
     steps = _exact_steps(to_source, shape)
     array = _oblique(array, to_source, shape, order) if steps is None else _aligned(array, steps, shape, order)
     return Volume(array, affine)
-
-
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    import nibabel as nib
-    from isal import igzip
-
-    data = path.read_bytes()
-    if data.startswith(GZIP_MAGIC):
-        data = igzip.decompress(data)
-    if len(data) < NIFTI_HEADER_BYTES:
-        raise ValueError(f"expected at least a header of {NIFTI_HEADER_BYTES} bytes, the file has {len(data)}")
-    is_nifti2 = 540 in (int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big"))
-    image = (nib.Nifti2Image if is_nifti2 else nib.Nifti1Image).from_bytes(data)
-    proxy: Any = image.dataobj
-    expected = int(proxy.offset) + int(np.prod(image.shape, dtype=np.int64)) * image.get_data_dtype().itemsize
-    if len(data) < expected:
-        raise ValueError(f"the header promises {expected} bytes, the file has {len(data)}")
-    unscaled = (proxy.slope, proxy.inter) == (1.0, 0.0)
-    return np.asarray(proxy, dtype=None if unscaled else np.float32), image.affine
-
-
-def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    import SimpleITK  # slow to load and needed for these formats only
-
-    image = SimpleITK.ReadImage(str(path))
-    components = image.GetNumberOfComponentsPerPixel()
-    array = SimpleITK.GetArrayFromImage(image)
-    n = image.GetDimension()
-    if n < 3:
-        raise ValueError(f"expected three axes, got {n}")
-    # From (t,) z, y, x (, components) to x, y, z (, t or components).
-    array = np.moveaxis(array, -1, 0).T if components > 1 else array.T
-    affine = np.eye(4)
-    affine[:3, :3] = (np.reshape(image.GetDirection(), (n, n)) * image.GetSpacing())[:3, :3]
-    affine[:3, 3] = image.GetOrigin()[:3]
-    return array, LPS_TO_RAS @ affine
-
-
-def _nifti_header(array: np.ndarray, affine: np.ndarray, description: str, slope: float | None) -> bytes:
-    import nibabel as nib
-
-    header = nib.Nifti1Header()
-    header.set_data_dtype(array.dtype)
-    header.set_data_shape(array.shape)
-    header.set_sform(affine, code=1)
-    try:
-        header.set_qform(affine, code=1, strip_shears=False)
-    except nib.spatialimages.HeaderDataError:  # sheared axes: a quaternion cannot say it, the sform does
-        header.set_qform(None, code=0)
-        header["pixdim"][1:4] = np.linalg.norm(affine[:3, :3], axis=0)
-    header.set_xyzt_units("mm", "sec")
-    header.set_slope_inter(slope, None if slope is None else 0.0)
-    header["descrip"] = description.encode("ascii", "replace")[:79]
-    header["magic"] = b"n+1"
-    header["vox_offset"] = 352
-    return bytes(header.binaryblock) + b"\0" * 4
 
 
 def _share_inside(first: Volume, second: Volume) -> float:

@@ -10,6 +10,7 @@ last_layer        similarities -> logits
 model             the network from image to logits, and its configuration
 peers             networks of other projects, with the same answers
 networks          which network a configuration describes
+calibration       how to read its answer: temperatures, what was measured on cases that it had not seen
 evidence          last layer, prototypes and calibration as plain arrays: how similarities become a decision
 device            where to compute: device, precision, memory
 processes         several processes that train one network together

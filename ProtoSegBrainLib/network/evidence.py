@@ -6,16 +6,22 @@ prediction, so that a result explains itself, and can be changed, without the ne
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from ProtoSegBrainLib.labels import CLASSES
+from ProtoSegBrainLib.labels import CLASSES, MODALITIES
+from ProtoSegBrainLib.network.calibration import Calibration
+from ProtoSegBrainLib.records import require, stored
 
 QUANTILES = 101
 """A prototype's scale: its similarity at 0, 1, ... 100 per cent of the true voxels of its class."""
+SIMILARITIES = ("log", "cosine")
+SURROUNDINGS = (*CLASSES, "outside")
+LARGEST_STRIDE = 64
 
 
 def no_prototypes(model: str) -> str:
@@ -44,12 +50,6 @@ class Neighbour:
     case_id: str
     position_mm: tuple[float, float, float]
     distance: float
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Neighbour:
-        """From what ``asdict`` and JSON made of it."""
-        x, y, z = content["position_mm"]
-        return cls(content["case_id"], (x, y, z), content["distance"])
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,23 @@ class Prototype:
     patch_size_mm: float
     profile: dict[str, float]
     projection_distance: float
-    similarity_quantiles: tuple[float, ...] = ()
-    contrast: dict[str, float] = field(default_factory=dict)
-    surroundings: dict[str, float] = field(default_factory=dict)
-    explained_share: float | None = None
-    purity: float | None = None
-    stability: float | None = None
-    neighbours: tuple[Neighbour, ...] = ()
+    similarity_quantiles: tuple[float, ...] = field(default=(), metadata={"older": ()})
+    contrast: dict[str, float] = field(default_factory=dict, metadata={"older": {}})
+    surroundings: dict[str, float] = field(default_factory=dict, metadata={"older": {}})
+    explained_share: float | None = field(default=None, metadata={"older": None})
+    purity: float | None = field(default=None, metadata={"older": None})
+    stability: float | None = field(default=None, metadata={"older": None})
+    neighbours: tuple[Neighbour, ...] = field(default=(), metadata={"older": ()})
+
+    def __post_init__(self) -> None:
+        """Refuse a class, a modality or a scale that there is not."""
+        require(self.class_name in CLASSES, f"class_name must be one of {', '.join(CLASSES)}, not {self.class_name!r}")
+        require(self.patch_size_mm > 0, f"patch_size_mm must be positive, not {self.patch_size_mm}")
+        for name, known in (("profile", MODALITIES), ("contrast", MODALITIES), ("surroundings", SURROUNDINGS)):
+            odd = set(getattr(self, name)) - set(known)
+            require(not odd, f"{name} is of {', '.join(known)}, not of {', '.join(sorted(odd))}")
+        is_scale = all(low <= high for low, high in itertools.pairwise(self.similarity_quantiles))
+        require(is_scale and len(self.similarity_quantiles) != 1, "similarity_quantiles must be two or more that rise")
 
     def similarity_at(self, per_cent: float) -> float | None:
         """Its similarity that this part of the true training voxels of its class do not exceed; None if unknown."""
@@ -99,148 +109,6 @@ class Prototype:
             return None
         scale = np.linspace(0, 100, len(self.similarity_quantiles))
         return float(np.interp(per_cent, scale, self.similarity_quantiles))
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Prototype:
-        """From what ``asdict`` and JSON made of it, fields that an older version did not have left out."""
-        x, y, z = content["position_mm"]
-        changed = {
-            "position_mm": (x, y, z),
-            "similarity_quantiles": tuple(content.get("similarity_quantiles", ())),
-            "neighbours": tuple(Neighbour.from_dict(neighbour) for neighbour in content.get("neighbours", ())),
-        }
-        return cls(**{**content, **changed})
-
-
-@dataclass(frozen=True)
-class RegionReliability:
-    """How well a region was predicted in cases that the models had not seen; see ``result.reliability``.
-
-    Attributes:
-        region: WT, TC or ET.
-        n: Number of those cases.
-        ece: Expected calibration error of the region's probability, over the voxels of the brain.
-        volume_quantile: Of |log((predicted + 1 ml) / (true + 1 ml))|, for the volume interval; None: too few cases.
-        coverage: Share of cases whose true volume lies in the interval, as aimed at.
-        measured_coverage: As found on cases of models that did not help to choose the quantile; None if unknown.
-        dice_coefficients: Intercept, then one per feature, of the predicted Dice; () if unknown.
-        dice_error: Mean absolute error of the predicted Dice on left-out cases; None if unknown.
-    """
-
-    region: str
-    n: int
-    ece: float
-    volume_quantile: float | None
-    coverage: float
-    measured_coverage: float | None
-    dice_coefficients: tuple[float, ...] = ()
-    dice_error: float | None = None
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> RegionReliability:
-        """From what ``asdict`` and JSON made of it."""
-        return cls(**{**content, "dice_coefficients": tuple(content["dice_coefficients"])})
-
-
-@dataclass(frozen=True)
-class Normality:
-    """How some measures of a scan spread over cases that the models had not seen; see ``result.familiarity``.
-
-    Attributes:
-        measures: Names of the measures.
-        centre: Median of each (of its logarithm, for some).
-        deviation: Standard deviation of each.
-        correlation: Between them, shrunk towards independence.
-        limit: Mahalanobis distance beyond which a scan is unlike those cases.
-    """
-
-    measures: tuple[str, ...]
-    centre: tuple[float, ...]
-    deviation: tuple[float, ...]
-    correlation: tuple[tuple[float, ...], ...]
-    limit: float
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Normality:
-        """From what ``asdict`` and JSON made of it."""
-        tuples = {name: tuple(content[name]) for name in ("measures", "centre", "deviation")}
-        return cls(**tuples, correlation=tuple(map(tuple, content["correlation"])), limit=content["limit"])
-
-
-@dataclass(frozen=True)
-class Familiarity:
-    """What scans like the training data look like, and how like the prototypes they are; None where unknown.
-
-    Attributes:
-        look: Of their intensities.
-        likeness: Of their distances to the prototypes.
-        n: Number of cases that this was learned from.
-        least_certainty: Mean probability of tumour in the predicted tumour that nine of ten of those cases exceed.
-    """
-
-    look: Normality | None = None
-    likeness: Normality | None = None
-    n: int = 0
-    least_certainty: float | None = None
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Familiarity:
-        """From what ``asdict`` and JSON made of it."""
-        look, likeness = (content[name] and Normality.from_dict(content[name]) for name in ("look", "likeness"))
-        return cls(look, likeness, content["n"], content.get("least_certainty"))
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Chosen on out-of-fold predictions, never on the cases they are reported on.
-
-    Attributes:
-        temperature: Per class; that of the class with the largest logit divides all logits of a voxel.
-        minimum_et_ml: Enhancing tumour of less volume than this in a case becomes NCR.
-        minimum_component_ml: Separate parts of the whole tumour smaller than this become background.
-        reliability: Of WT, TC and ET; () where it was never measured.
-        familiarity: What scans like the training data look like to the model; None where it was never measured.
-    """
-
-    temperature: tuple[float, ...] = (1.0,) * len(CLASSES)
-    minimum_et_ml: float = 0.0
-    minimum_component_ml: float = 0.0
-    reliability: tuple[RegionReliability, ...] = ()
-    familiarity: Familiarity | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse temperatures that cannot divide the logits of the classes."""
-        if len(self.temperature) != len(CLASSES) or min(self.temperature) <= 0:
-            raise ValueError(
-                f"temperature needs {len(CLASSES)} positive numbers (of {CLASSES}), not {self.temperature}"
-            )
-
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """(K, ...) float32 logits -> probabilities: softmax, divided by the temperature of the class that leads."""
-        leading = logits.max(axis=0)
-        result = logits - leading
-        if len(set(self.temperature)) == 1:
-            result *= np.float32(1 / self.temperature[0])
-        else:
-            slope = np.empty_like(leading)
-            for index in reversed(range(len(result))):  # the first of equals leads
-                np.copyto(slope, np.float32(1 / self.temperature[index]), where=result[index] == 0)
-            result *= slope
-        np.exp(result, out=result)
-        result /= result.sum(axis=0)
-        return result
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Calibration:
-        """From what ``asdict`` and JSON made of it; an older version had the first two fields only."""
-        familiarity = content.get("familiarity")
-        return cls(
-            temperature=tuple(content["temperature"]),
-            minimum_et_ml=content["minimum_et_ml"],
-            minimum_component_ml=content.get("minimum_component_ml", 0.0),
-            reliability=tuple(RegionReliability.from_dict(region) for region in content.get("reliability", ())),
-            familiarity=Familiarity.from_dict(familiarity) if familiarity else None,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,6 +136,25 @@ class Evidence:
     prototype_stride: int = 2
     prototypes: tuple[Prototype, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not belong together."""
+        classes, count = len(CLASSES), len(self.prototype_class)
+        for name, shape in (("weight", (classes, count)), ("bias", (classes,))):
+            own = getattr(self, name)
+            require(own.shape == shape, f"{name} must have the shape {shape}, not {own.shape}")
+            require(bool(np.isfinite(own).all()), f"{name} holds what is not a number")
+        odd = set(self.prototype_class) - set(CLASSES)
+        require(not odd, f"prototype_class is of {', '.join(CLASSES)}, not of {', '.join(sorted(odd))}")
+        require(self.similarity in SIMILARITIES, f"similarity must be log or cosine, not {self.similarity!r}")
+        require(0 < self.epsilon < 1, f"epsilon must lie between 0 and 1, not {self.epsilon}")
+        require(
+            self.reach is None or 0 < self.reach <= 4, f"reach must lie between 0 and 4, or be None, not {self.reach}"
+        )
+        require(
+            1 <= self.prototype_stride <= LARGEST_STRIDE,
+            f"prototype_stride must lie between 1 and {LARGEST_STRIDE}, not {self.prototype_stride}",
+        )
 
     @classmethod
     def none(cls, stride: int, calibration: Calibration) -> Evidence:
@@ -334,16 +221,46 @@ class Evidence:
         """The inverse of ``to_dict``.
 
         Raises:
-            KeyError, TypeError, ValueError: It is not what ``to_dict`` gives.
+            ValueError: It is not what ``to_dict`` gives; the message names the place.
         """
-        return cls(
-            prototype_class=tuple(content["prototype_class"]),
-            weight=np.asarray(content["weight"], np.float32).reshape(len(content["bias"]), -1),
-            bias=np.asarray(content["bias"], np.float32),
-            similarity=content["similarity"],
-            epsilon=content["epsilon"],
-            reach=content["reach"],
-            prototype_stride=content["prototype_stride"],
-            prototypes=tuple(Prototype.from_dict(prototype) for prototype in content["prototypes"]),
-            calibration=Calibration.from_dict(content["calibration"]),
-        )
+        plain: _PlainEvidence = stored(content, _PlainEvidence)
+        require_records(plain.prototypes, plain.prototype_class)
+        members = {field.name: getattr(plain, field.name) for field in fields(plain)}
+        try:
+            with np.errstate(over="ignore"):  # what is too large for it is refused with all that is no number
+                weight, bias = (np.array(members[name], np.float32) for name in ("weight", "bias"))
+        except ValueError as error:
+            raise ValueError("weight must have rows of one length") from error
+        return cls(**{**members, "weight": weight.reshape(len(weight), -1), "bias": bias})
+
+
+@dataclass(frozen=True)
+class _PlainEvidence:
+    """``Evidence`` as JSON holds it."""
+
+    prototype_class: tuple[str, ...]
+    weight: tuple[tuple[float, ...], ...]
+    bias: tuple[float, ...]
+    similarity: str
+    epsilon: float
+    reach: float | None
+    prototype_stride: int
+    prototypes: tuple[Prototype, ...]
+    calibration: Calibration
+
+
+def require_records(prototypes: Sequence[Prototype], prototype_class: Sequence[str]) -> None:
+    """Refuse records of prototypes that are not those of a model; none at all are allowed.
+
+    Raises:
+        ValueError: Another number of them, or one of another class or out of order.
+    """
+    if not prototypes:
+        return
+    expected = list(enumerate(prototype_class))
+    require(
+        len(prototypes) == len(expected), f"prototypes are {len(prototypes)} records, but there are {len(expected)}"
+    )
+    for record, known in zip(prototypes, expected, strict=True):
+        found = (record.index, record.class_name)
+        require(found == known, f"prototypes[{known[0]}]: expected index and class {known}; got {found}")

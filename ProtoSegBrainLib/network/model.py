@@ -24,6 +24,10 @@ from ProtoSegBrainLib.network.blocks import BLOCKS, NORMS, ConvNormAct, Stem
 from ProtoSegBrainLib.network.last_layer import LastLayer
 from ProtoSegBrainLib.network.prototype_layer import PrototypeLayer
 from ProtoSegBrainLib.network.segmentation_net import NetworkOutput, SegmentationNet, without_prototypes
+from ProtoSegBrainLib.records import require
+
+MOST_LEVELS, MOST_BLOCKS, MOST_CHANNELS = 8, 64, 4096
+"""Ten times what anybody trains, and more."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,10 @@ class ModelConfig:
     epsilon: float = field(default=0.01, metadata={"help": "epsilon of log((d + 1) / (d + epsilon))"})
     reach: float | None = field(
         default=1.5,
-        metadata={"help": "squared distance from which a log-similarity is 0 (2 is orthogonal); None: nowhere"},
+        metadata={
+            "help": "squared distance from which a log-similarity is 0 (2 is orthogonal); None: nowhere",
+            "older": None,
+        },
     )
     class_connected: bool = field(
         default=True, metadata={"help": "non-negative weights from a prototype to its own class only"}
@@ -59,31 +66,45 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        _require(self.backbone in BLOCKS, f"backbone must be one of {sorted(BLOCKS)}, not {self.backbone!r}")
-        _require(self.norm in NORMS, f"norm must be one of {sorted(NORMS)}, not {self.norm!r}")
-        _require(self.similarity in ("log", "cosine"), f"similarity must be log or cosine, not {self.similarity!r}")
-        _require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
-        _require(
+        require(self.backbone in BLOCKS, f"backbone must be one of {sorted(BLOCKS)}, not {self.backbone!r}")
+        require(self.norm in NORMS, f"norm must be one of {sorted(NORMS)}, not {self.norm!r}")
+        require(self.similarity in ("log", "cosine"), f"similarity must be log or cosine, not {self.similarity!r}")
+        require(self.stem_stride in (1, 2), f"stem_stride must be 1 or 2, not {self.stem_stride}")
+        require(
             0 < len(self.widths) == len(self.blocks) and min(self.widths) > 0 and min(self.blocks) >= 0,
             f"widths and blocks need one positive number per level each, not {self.widths} and {self.blocks}",
         )
-        _require(
+        require(
             len(self.aspp_rates) > 0 and min(self.aspp_rates) > 0,
             f"aspp_rates needs at least one positive rate, not {self.aspp_rates}",
         )
-        _require(self.prototype_size in (1, 3, 5), f"prototype_size must be 1, 3 or 5, not {self.prototype_size}")
-        _require(0 < self.epsilon < 1, f"epsilon must lie between 0 and 1, not {self.epsilon}")
-        _require(
+        self._refuse_what_is_too_large()
+        require(self.prototype_size in (1, 3, 5), f"prototype_size must be 1, 3 or 5, not {self.prototype_size}")
+        require(0 < self.epsilon < 1, f"epsilon must lie between 0 and 1, not {self.epsilon}")
+        require(
             self.reach is None or 0 < self.reach <= 4, f"reach must lie between 0 and 4, or be None, not {self.reach}"
         )
-        _require(
+        require(
             len(self.prototypes_per_class) == len(CLASSES) and min(self.prototypes_per_class) >= 0,
             f"prototypes_per_class needs {len(CLASSES)} counts (of {CLASSES}), not {self.prototypes_per_class}",
         )
-        _require(
+        require(
             self.prototype_stride in self.level_strides,
             f"prototype_stride must be one of {self.level_strides}, not {self.prototype_stride}",
         )
+
+    def _refuse_what_is_too_large(self) -> None:
+        """No machine holds it, and building it would take the memory before any other check."""
+        require(len(self.widths) <= MOST_LEVELS, f"widths: at most {MOST_LEVELS} levels, not {len(self.widths)}")
+        require(len(self.aspp_rates) <= MOST_BLOCKS, f"aspp_rates: at most {MOST_BLOCKS}, not {len(self.aspp_rates)}")
+        for name, most in (("widths", MOST_CHANNELS), ("blocks", MOST_BLOCKS), ("aspp_rates", MOST_CHANNELS)):
+            largest = max(getattr(self, name))
+            require(largest <= most, f"{name}: at most {most}, not {largest}")
+        for name in ("aspp_channels", "embedding_channels"):
+            count = getattr(self, name)
+            require(0 < count <= MOST_CHANNELS, f"{name} must lie between 1 and {MOST_CHANNELS}, not {count}")
+        count = sum(self.prototypes_per_class)
+        require(count <= MOST_CHANNELS, f"prototypes_per_class: at most {MOST_CHANNELS} together, not {count}")
 
     @property
     def level_strides(self) -> tuple[int, ...]:
@@ -94,11 +115,6 @@ class ModelConfig:
     def prototype_class(self) -> tuple[int, ...]:
         """Class index of each of the P prototypes."""
         return tuple(k for k, count in enumerate(self.prototypes_per_class) for _ in range(count))
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
 
 
 class Backbone(nn.Module):
@@ -234,7 +250,7 @@ class ProtoSegNet(FeatureNet):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        _require(sum(config.prototypes_per_class) > 0, "prototypes_per_class must name at least one prototype")
+        require(sum(config.prototypes_per_class) > 0, "prototypes_per_class must name at least one prototype")
         self.embedding = nn.Conv3d(self.decoder.outputs, config.embedding_channels, 1)
         self.prototype_layer = PrototypeLayer(
             len(config.prototype_class),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ProtoSegBrainLib.labels import REGIONS
 from ProtoSegBrainLib.network.model import ModelConfig, PlainNet, ProtoSegNet
 from ProtoSegBrainLib.network.peers import PeerConfig, PeerNet
@@ -29,23 +27,15 @@ def size_multiple_of(config: NetworkConfig) -> int:
     return config.level_strides[-1] if isinstance(config, ModelConfig) else config.size_multiple
 
 
+def sizes_of(config: NetworkConfig) -> tuple[int, ...]:
+    """Numbers of channels and prototypes that occur among the shapes of its tensors."""
+    if isinstance(config, PeerConfig):
+        return config.channels[:1] if config.architecture == "segresnet" else config.channels
+    own = (config.embedding_channels, sum(config.prototypes_per_class)) if has_prototypes(config) else ()
+    return (*config.widths, config.aspp_channels, *own)
+
+
 def regions_of(config: NetworkConfig) -> tuple[str, ...]:
     """The regions that a network finds."""
     is_whole = isinstance(config, PeerConfig) and config.target == "whole_tumour"
     return ("WT",) if is_whole else tuple(REGIONS)
-
-
-def config_from_dict(content: dict[str, Any]) -> NetworkConfig:
-    """From what ``asdict`` and JSON made of it: only a peer's has an ``architecture``.
-
-    Raises:
-        TypeError: It holds a field that there is not.
-        ValueError: It cannot be built.
-    """
-    if "architecture" in content:
-        return PeerConfig(**_with_tuples(content))
-    return ModelConfig(**_with_tuples({"reach": None} | content))  # models that are older than the field had no reach
-
-
-def _with_tuples(content: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}

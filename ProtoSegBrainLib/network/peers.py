@@ -19,6 +19,7 @@ Architecture = Literal["unet", "segresnet", "resunet", "neuroseg"]
 Target = Literal["classes", "regions", "whole_tumour"]
 OUTPUTS = {"classes": len(CLASSES), "regions": 3, "whole_tumour": 1}
 """Channels of a network: the classes; sigmoids of WT, TC, ET; a sigmoid of WT."""
+MOST_LEVELS, MOST_CHANNELS, LARGEST_WINDOW = 8, 4096, 4096
 NEVER = -20.0
 """Logit of a class that a network does not know."""
 
@@ -45,8 +46,10 @@ class PeerConfig:
         for name, kind in (("architecture", Architecture), ("target", Target)):
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, not {getattr(self, name)!r}")
-        if len(self.channels) < 2 or min(self.channels) < 1:
-            raise ValueError(f"channels needs two positive numbers or more, not {self.channels}")
+        if not 2 <= len(self.channels) <= MOST_LEVELS or not all(1 <= n <= MOST_CHANNELS for n in self.channels):
+            raise ValueError(
+                f"channels needs 2 to {MOST_LEVELS} numbers between 1 and {MOST_CHANNELS}, not {self.channels}"
+            )
         if self.architecture == "unet" and len(self.channels) != 5:
             raise ValueError(f"channels: the unet has five levels, not {len(self.channels)}")
         if self.deep_supervision and self.architecture != "resunet":
@@ -55,8 +58,10 @@ class PeerConfig:
             raise ValueError(f"deep_supervision must lie between 0 and {len(self.channels) - 2} for these channels")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie between 0 and 1, not {self.dropout}")
-        if self.window is not None and (self.window < 1 or self.window % self.size_multiple):
-            raise ValueError(f"window must be a multiple of {self.size_multiple}, not {self.window}")
+        if self.window is not None and (not 1 <= self.window <= LARGEST_WINDOW or self.window % self.size_multiple):
+            raise ValueError(
+                f"window must be a multiple of {self.size_multiple} up to {LARGEST_WINDOW}, not {self.window}"
+            )
 
     @property
     def size_multiple(self) -> int:

@@ -8,23 +8,44 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+import re
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
 from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
-from ProtoSegBrainLib.network.evidence import Calibration, Evidence, Prototype
-from ProtoSegBrainLib.network.model import ProtoSegNet
-from ProtoSegBrainLib.network.networks import NetworkConfig, build_network, config_from_dict
+from ProtoSegBrainLib.network.calibration import Calibration
+from ProtoSegBrainLib.network.evidence import Evidence, Prototype, require_records
+from ProtoSegBrainLib.network.model import ModelConfig, ProtoSegNet
+from ProtoSegBrainLib.network.networks import NetworkConfig, build_network, sizes_of
 from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
+from ProtoSegBrainLib.records import read_json, require, shown, stored
 
 FORMAT = "protosegbrain-1"
+STATED: dict[str, Any] = {
+    "format": FORMAT,
+    "intended_use": "Research use only. Not a medical device.",
+    "input": {"modalities": list(MODALITIES), "spacing_mm": 1.0, "axes": "RAS", "intensity": "z-score in brain"},
+    "classes": list(CLASSES),
+}
+"""What every card says, as every network here is used in this way."""
+STORED_TYPES = (torch.float16, torch.float32, torch.int64)
 BUNDLED = Path(__file__).parents[1] / "weights" / "default.safetensors"
+
+
+KNOWN_PARTS: dict[str, dict[str, Any]] = {
+    "training": {"cases": tuple[str, ...], "config": dict[str, Any], "pruning": tuple[dict[str, Any], ...]},
+    "metrics": {"n": int, "monitored": str, "dice": dict[str, float], **{
+        f"dice_{stage}": dict[str, float] for stage in ("before_projection", "after_projection", "after_refit")
+    }},
+}  # fmt: skip
+"""Types of what is read again of the record of the training, where it is there."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +62,7 @@ class ModelCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, as written to the JSON card."""
-        return {
-            "format": FORMAT,
-            "intended_use": "Research use only. Not a medical device.",
-            "input": {
-                "modalities": list(MODALITIES),
-                "spacing_mm": 1.0,
-                "axes": "RAS",
-                "intensity": "z-score in brain",
-            },
-            "classes": list(CLASSES),
-            **asdict(self),
-        }
+        return {**STATED, **asdict(self)}
 
 
 def save_model(path: Path, network: SegmentationNet, card: ModelCard) -> ModelCard:
@@ -86,12 +96,45 @@ def load_model(path: Path | None = None, device: str = "cpu") -> tuple[Segmentat
     if hashlib.sha256(content).hexdigest() != card.identity:
         card_name = path.with_suffix(".json").name
         raise ValueError(f"{path} is not the file its card {card_name} describes (SHA-256 differs); fetch both again.")
-    network = build_network(card.model)
-    try:
-        network.load_state_dict(tensors)  # half precision becomes float32 on the way in
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit the network its card describes: {str(error)[:300]}") from error
+    network = _filled(card.model, tensors, path)
     return network.eval().to(device), card
+
+
+def _filled(config: NetworkConfig, tensors: dict[str, torch.Tensor], path: Path) -> SegmentationNet:
+    """The network of a configuration with these tensors.
+
+    Raises:
+        ValueError: It cannot be built, or has other tensors, or one of these holds what is not a number.
+    """
+    _refuse_other_sizes(config, tensors, path)  # before one is built that no memory holds
+    try:
+        network = build_network(config)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"The network that the card of {path} describes cannot be built: {error}") from error
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    for name in (*expected, *found):
+        if found.get(name) != expected.get(name):
+            there, here = (f"of shape {shapes[name]}" if name in shapes else "none" for shapes in (found, expected))
+            raise ValueError(
+                f"{path} does not fit the network its card describes: {name} is {there} in the file and {here} in the "
+                "network; fetch both again."
+            )
+    network.load_state_dict(tensors)  # half precision becomes float32 on the way in
+    for name, value in tensors.items():
+        if value.dtype not in STORED_TYPES or not np.isfinite(value.numpy()).all():
+            raise ValueError(f"{path}: {name} holds what is not a number; its training failed, or it was damaged.")
+    return network
+
+
+def _refuse_other_sizes(config: NetworkConfig, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    there = {size for value in tensors.values() for size in value.shape}
+    odd = sorted(set(sizes_of(config)) - there)
+    if odd:
+        raise ValueError(
+            f"{path} does not fit the network its card describes: that has {odd[0]} channels or prototypes somewhere, "
+            "and no tensor of the file has; fetch both again."
+        )
 
 
 def read_card(path: Path) -> ModelCard:
@@ -106,21 +149,30 @@ def read_card(path: Path) -> ModelCard:
         if not needed.is_file():
             raise FileNotFoundError(f"{needed} not found: a model is a .safetensors file and its .json card beside it.")
     try:
-        content = json.loads(card_path.read_text())
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']!r}, expected {FORMAT!r}")
-        return ModelCard(
-            name=content["name"],
-            model=config_from_dict(content["model"]),
-            prototypes=tuple(Prototype.from_dict(p) for p in content["prototypes"]),
-            calibration=Calibration.from_dict(content["calibration"]),
-            training=content["training"],
-            metrics=content["metrics"],
-            identity=content["identity"],
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"{card_path} is not a ProtoSegBrain model card: {reason}") from error
+        return _card_from(read_json(card_path))
+    except ValueError as error:
+        raise ValueError(f"{card_path} is not a ProtoSegBrain model card: {error}") from error
+
+
+def _card_from(content: Any) -> ModelCard:
+    """The card from what its JSON holds; further keys, such as a person's notes, do no harm."""
+    members = stored(content, dict[str, Any])
+    if "format" not in members:
+        raise ValueError("format missing.")
+    for name in ("format", "input", "classes"):
+        if members.get(name, STATED[name]) != STATED[name]:
+            raise ValueError(f"{name}: expected {STATED[name]!r}; got {shown(members[name])}.")
+    known = {field.name: members[field.name] for field in fields(ModelCard) if field.name in members}
+    card: ModelCard = stored(known, ModelCard)
+    require(bool(card.name.strip()), "name is empty.")
+    require(re.fullmatch("[0-9a-f]{64}", card.identity) is not None, f"identity is no SHA-256: {shown(card.identity)}")
+    if isinstance(card.model, ModelConfig):
+        require_records(card.prototypes, [CLASSES[index] for index in card.model.prototype_class])
+    for part, kinds in KNOWN_PARTS.items():
+        for name, kind in kinds.items():
+            if name in getattr(card, part):
+                stored(getattr(card, part)[name], kind, f"{part}.{name}")
+    return card
 
 
 def describe_prototypes(path: Path, prototypes: tuple[Prototype, ...]) -> None:

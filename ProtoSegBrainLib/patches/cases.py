@@ -6,10 +6,11 @@ What is asked of them, whole or in patches: windows for a network, the label on 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ProtoSegBrainLib.files import write_whole
-from ProtoSegBrainLib.images.case import Case, read_case
-from ProtoSegBrainLib.images.naming import list_cases
+from ProtoSegBrainLib.images.case import Case, Reading, read_case
+from ProtoSegBrainLib.images.checks import sentences_of
+from ProtoSegBrainLib.images.folders import CaseFiles, list_cases
 from ProtoSegBrainLib.images.preprocess import prepare
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 VOXELS_KEPT_PER_CLASS = 20_000
 
@@ -37,6 +41,7 @@ class TrainingCase:
         label: (X, Y, Z) uint8.
         affine: Voxel of this grid -> RAS mm.
         voxels: Up to 20,000 voxels of each class that is present, (n, 3), by class index.
+        warnings: What a user should know of its files.
     """
 
     case_id: str
@@ -44,29 +49,41 @@ class TrainingCase:
     label: Tensor
     affine: np.ndarray
     voxels: dict[int, np.ndarray]
+    warnings: tuple[str, ...] = ()
 
 
 def prepare_data(
-    data: Path, case_ids: Sequence[str], cache: Path, device: str = "cpu", on_progress: Progress | None = None
+    data: Path,
+    case_ids: Sequence[str],
+    cache: Path,
+    device: str = "cpu",
+    on_progress: Progress | None = None,
+    *,
+    reading: Reading | None = None,
 ) -> list[TrainingCase]:
-    """Read, prepare and cache the cases; a second call finds them in ``cache``.
+    """Read, prepare and cache the cases; a second call finds in ``cache`` those that were read in the same way.
+
+    Warnings are said once for all cases, in the log.
 
     Raises:
         FileNotFoundError: A case of ``case_ids`` is not in ``data``.
-        ValueError: A case has no label.
+        ValueError: A case cannot be read or has no label; the message names it.
     """
-    folders = dict(list_cases(data))
-    missing = [case_id for case_id in case_ids if case_id not in folders]
+    reading = reading or Reading()
+    listed = {case.case_id: case for case in list_cases(data)}
+    missing = [case_id for case_id in case_ids if case_id not in listed]
     if missing:
         raise FileNotFoundError(f"{data} lacks {len(missing)} of the {len(case_ids)} cases asked for: {missing[:3]} …")
     cache.mkdir(parents=True, exist_ok=True)
     cases = []
     for number, case_id in enumerate(case_ids):
-        if not (cache / f"{case_id}.json").exists():
-            _write_cache(folders[case_id], case_id, cache)
+        if not _is_cached(case_id, cache, reading):
+            _write_cache(listed[case_id], cache, reading)
         cases.append(_load_cached(case_id, cache, device))
         if on_progress:
             on_progress((number + 1) / len(case_ids), f"Preparing {case_id}")
+    for sentence in sentences_of({case.case_id: case.warnings for case in cases}):
+        logger.warning("%s", sentence)
     return cases
 
 
@@ -79,15 +96,28 @@ def in_memory(case: Case) -> TrainingCase:
     return TrainingCase(case.case_id, images, torch.from_numpy(label), network_input.affine, _some_voxels(label))
 
 
-def _write_cache(folder: Path, case_id: str, cache: Path) -> None:
-    case = read_case(folder)
+def _is_cached(case_id: str, cache: Path, reading: Reading) -> bool:
+    try:
+        found = json.loads((cache / f"{case_id}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    return bool(found.get("reading", asdict(Reading())) == asdict(reading))
+
+
+def _write_cache(files: CaseFiles, cache: Path, reading: Reading) -> None:
+    case_id = files.case_id
+    try:
+        case = read_case(files, reading=reading)
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"Case {case_id}: {error}") from error
     if case.label is None:
-        raise ValueError(f"Case {case_id} in {folder} has no label file; training needs one (…_seg.nii.gz).")
+        raise ValueError(f"Case {case_id} in {files.place} has no label file; training needs one (…_seg.nii.gz).")
     network_input = prepare(case)
     _save(cache / f"{case_id}_images.npy", network_input.images.astype(np.float16))
     _save(cache / f"{case_id}_label.npy", np.asarray(network_input.label))
     # Written last and at one go: its presence says that the arrays are whole, to trainings that share the cache, too.
-    write_whole(cache / f"{case_id}.json", json.dumps({"affine": network_input.affine.tolist()}))
+    about = {"affine": network_input.affine.tolist(), "reading": asdict(reading), "warnings": case.warnings}
+    write_whole(cache / f"{case_id}.json", json.dumps(about))
 
 
 def _save(path: Path, array: np.ndarray) -> None:
@@ -102,9 +132,10 @@ def _load_cached(case_id: str, cache: Path, device: str) -> TrainingCase:
     # "c": torch wants writable memory; nothing is written back.
     images = torch.from_numpy(np.load(cache / f"{case_id}_images.npy", mmap_mode="c"))
     label = np.load(cache / f"{case_id}_label.npy")
-    affine = np.asarray(json.loads((cache / f"{case_id}.json").read_text())["affine"])
+    about = json.loads((cache / f"{case_id}.json").read_text(encoding="utf-8"))
     on_device = images if device == "cpu" else images.to(device)
-    return TrainingCase(case_id, on_device, torch.from_numpy(label).to(device), affine, _some_voxels(label))
+    on_label, warnings = torch.from_numpy(label).to(device), tuple(about.get("warnings", ()))
+    return TrainingCase(case_id, on_device, on_label, np.asarray(about["affine"]), _some_voxels(label), warnings)
 
 
 def _some_voxels(label: np.ndarray) -> dict[int, np.ndarray]:

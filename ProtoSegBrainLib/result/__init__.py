@@ -5,7 +5,8 @@ Out: a ``Prediction`` on the grid of the case, its files, how sure it is, and wh
 
 decision          probabilities -> label and probabilities of the case
 prediction        the result of a case
-prediction_files  its files: written all or none, and read back
+prediction_files  its files: what they hold, written and read back
+writer            its files put in place all or none, by one writer at a time
 uncertainty       how unsure it is, voxel by voxel
 reliability       how far to trust a region: interval of its volume, expected Dice
 familiarity       whether the scan is like those that the model learned from

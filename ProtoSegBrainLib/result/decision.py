@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from ProtoSegBrainLib.images.volume import INDEX_TOLERANCE, Volume, begin_at, bounding_box, corners, resample, voxel_ml
 from ProtoSegBrainLib.labels import CLASSES
-from ProtoSegBrainLib.network.evidence import Calibration
+from ProtoSegBrainLib.network.calibration import Calibration
 from ProtoSegBrainLib.result.prediction import LARGEST_IN_BRAIN, volumes_ml
 
 NCR, ET = CLASSES.index("NCR"), CLASSES.index("ET")

@@ -17,7 +17,8 @@ import numpy as np
 
 from ProtoSegBrainLib.images.volume import Volume, resample
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, listed
-from ProtoSegBrainLib.network.evidence import Evidence, Familiarity, Normality
+from ProtoSegBrainLib.network.calibration import Familiarity, Normality
+from ProtoSegBrainLib.network.evidence import Evidence
 from ProtoSegBrainLib.result.prediction import Prediction
 
 FALSE_ALARMS = 0.02
@@ -39,6 +40,7 @@ HARMLESS_LOW = ("distance",)
 HARMLESS_HIGH = ("tumour_share", "tumour_certainty")
 RATIOS = ("brain_ml", "noise", "distance", "tumour_share")
 """Measures that are compared by their ratio, so by their logarithm."""
+SIMULATED = "This case is simulated, no patient."
 SMALLEST = 1e-4
 LEAST_DEVIATION = 1e-3
 
@@ -152,13 +154,18 @@ def assess(prediction: Prediction) -> dict[str, Any]:
 
     Returns:
         ``flag``: True if it is, None where the model does not know. ``score``: how unusual the scan is; 1 is the
-        limit. ``sentence``: the same in words, naming what is unlike.
+        limit. ``reasons``: what is unlike. ``sentence``: all of it in words, and whether the case is simulated.
     """
+    said = _held_against_the_known(prediction)
+    return {**said, "sentence": f"{SIMULATED} {said['sentence']}"} if prediction.simulated else said
+
+
+def _held_against_the_known(prediction: Prediction) -> dict[str, Any]:
     evidence = prediction.evidence
     known = evidence.calibration.familiarity
     if known is None or known.likeness is None:
         sentence = "Whether this scan is like the training data is not known: the model was not calibrated for it."
-        return {"flag": None, "score": None, "sentence": sentence}
+        return {"flag": None, "score": None, "reasons": [], "sentence": sentence}
     distance = nearest_distance(evidence, prediction.similarities)
     nearest = None if distance is None else Volume(distance, prediction.similarity_affine)
     label, background = (Volume(a, prediction.affine) for a in (prediction.label, prediction.probabilities[0]))
@@ -181,12 +188,12 @@ def judge(known: Familiarity, look: Mapping[str, float], likeness: Mapping[str, 
         scores.append((1 - certainty) / max(1 - known.least_certainty, LEAST_DEVIATION))
         if scores[-1] > 1 and not reasons:
             reasons = [_reason("tumour_certainty", certainty)]
-    score = max(scores, default=0.0)
+    score, reasons = max(scores, default=0.0), reasons[:MOST_REASONS]
     if score <= 1:
         sentence = f"This scan is like those that the model learned from (held against {known.n} of them)."
     else:
-        sentence = f"This scan is unlike the training data: {'; '.join(reasons[:MOST_REASONS])}."
-    return {"flag": score > 1, "score": round(score, 3), "sentence": sentence}
+        sentence = f"This scan is unlike the training data: {'; '.join(reasons)}."
+    return {"flag": score > 1, "score": round(score, 3), "reasons": reasons, "sentence": sentence}
 
 
 def _nearest(volume: Volume, grid: Volume) -> np.ndarray:

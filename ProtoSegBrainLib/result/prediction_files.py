@@ -14,17 +14,15 @@
     with ``scl_slope`` 1/255.
 ``<case_id>_prediction.json``
     Volumes, findings, model, evidence (weight, bias, prototypes, calibration), device, timings, warnings, label coding.
-    Moved into place last: where it lies, the rest is whole.
+
+They come to lie there all or none (writer.py).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -32,75 +30,35 @@ from typing import Any
 
 import numpy as np
 
-from ProtoSegBrainLib.files import check_folder
-from ProtoSegBrainLib.images.codings import decode_label, encode_label
-from ProtoSegBrainLib.images.volume import Volume, read_volume, write_volume
-from ProtoSegBrainLib.labels import CLASSES, LABEL_CONVENTIONS
+from ProtoSegBrainLib.images.codings import decode_label, encode_label, written_values
+from ProtoSegBrainLib.images.formats import read_volume, write_volume
+from ProtoSegBrainLib.images.nifti import RESULT_MARK
+from ProtoSegBrainLib.images.volume import Volume, voxel_ml
+from ProtoSegBrainLib.labels import CLASSES, LABEL_CONVENTIONS, REGIONS
 from ProtoSegBrainLib.network.evidence import Evidence
+from ProtoSegBrainLib.records import read_json, require, shown, stored
 from ProtoSegBrainLib.result.prediction import FINDINGS, PROBABILITY_SLOPE, RESEARCH_USE, VOLUMES, Prediction
 from ProtoSegBrainLib.result.uncertainty import entropy
+from ProtoSegBrainLib.result.writer import ENDINGS, Writer
 
 UNCERTAINTY_SLOPE = 1 / 255
-ENDINGS = {
-    "seg": "_seg.nii.gz",
-    "prob": "_prob.nii.gz",
-    "sim": "_sim.nii.gz",
-    "unc": "_unc.nii.gz",
-    "prediction": "_prediction.json",
+BYTES_PER_VOXEL, BYTES_PER_SIMILARITY, BYTES_OF_REPORT = 0.5, 0.6, 4e6
+"""On a disk: what BraTS cases take, and nearly half of it again."""
+SIMILARITY_SPACING_MM = 2.0
+SUMMARY: dict[str, Any] = {
+    "case_id": str,
+    "files": dict[str, str],
+    "label_coding": dict[str, Any],
+    "volumes_ml": dict[str, float],
+    "model": dict[str, Any],
+    "evidence": dict[str, Any],
+    "device": str,
+    "timings_s": dict[str, float],
+    "warnings": tuple[str, ...],
 }
-REPORT_ENDING = "_report.html"
-"""Of what ``report.write_report`` makes of them."""
-SUMMARY_KEYS = {
-    "case_id",
-    "files",
-    "label_coding",
-    "volumes_ml",
-    "model",
-    "evidence",
-    "device",
-    "timings_s",
-    "warnings",
-}
-
-
-def output_files(
-    case_id: str, out_dir: str | Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()
-) -> dict[str, Path]:
-    """Paths of the files of a case, before they are written.
-
-    Call it before the computation, so that a refusal costs nothing.
-
-    Args:
-        case_id: Of the case.
-        out_dir: Folder for the files; it need not exist yet.
-        overwrite: Whether earlier results may be replaced.
-        inputs: Files of the case itself (the expert's label may have a result's name); they are never replaced.
-
-    Raises:
-        FileExistsError: One of the files is there already and ``overwrite`` is False, or is one of ``inputs``, or
-            ``out_dir`` is or lies below a file.
-        ValueError: ``case_id`` cannot be a file name.
-    """
-    out_dir = Path(out_dir)
-    if not case_id or Path(case_id).name != case_id:
-        raise ValueError(f"A case_id names the output files; expected a plain name, got {case_id!r}.")
-    check_folder(out_dir)
-    files = {kind: out_dir / f"{case_id}{ending}" for kind, ending in ENDINGS.items()}
-    own = {Path(path).resolve() for path in inputs}.intersection(path.resolve() for path in files.values())
-    if own:
-        raise FileExistsError(f"{own.pop()} is a file of case {case_id} itself; choose another output folder.")
-    present = sorted(path.name for path in (*files.values(), report_file(case_id, out_dir)) if path.exists())
-    if present and not overwrite:
-        raise FileExistsError(
-            f"The output folder {out_dir} already holds results of case {case_id} ({', '.join(present)}). "
-            "Choose another folder, or overwrite them (--overwrite)."
-        )
-    return files
-
-
-def report_file(case_id: str, out_dir: str | Path) -> Path:
-    """Where the report of a case belongs."""
-    return Path(out_dir) / f"{case_id}{REPORT_ENDING}"
+"""What the JSON file of every result holds."""
+LATER: dict[str, Any] = {"look": dict[str, float], "uncertainty_channels": tuple[str, ...]}
+"""What those of older versions lack."""
 
 
 def write_prediction(
@@ -111,35 +69,58 @@ def write_prediction(
 ) -> dict[str, Path]:
     """Write the files of a prediction, all or none; returns their paths by kind (a key of ``ENDINGS``).
 
-    They are written in parallel into a temporary folder inside ``out_dir`` and moved when all are complete.
+    Raises:
+        FileExistsError: See ``Writer``; or there are files of the case and ``overwrite`` is False.
+        ValueError: Unknown ``label_convention``; see ``Writer``.
+    """
+    _check_convention(label_convention)
+    with Writer(prediction.case_id, out_dir) as writer:
+        writer.check_older(overwrite=overwrite)
+        with writer.folder() as folder:
+            files = fill(folder, prediction, label_convention)
+    return {kind: writer.path(ENDINGS[kind]) for kind in files}
+
+
+def fill(
+    folder: Path,
+    prediction: Prediction,
+    label_convention: str = "brats2020",
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Path]:
+    """Write the files of a prediction into an empty folder, a ``Writer``'s; returns their paths by kind.
+
+    Args:
+        folder: Where to.
+        prediction: What to write.
+        label_convention: Coding of the label map.
+        settings: More to say in the JSON file.
 
     Raises:
-        FileExistsError: See ``output_files``.
         ValueError: Unknown ``label_convention``.
     """
-    possible = output_files(prediction.case_id, out_dir, overwrite=overwrite)
-    files = {kind: path for kind, path in possible.items() if kind != "sim" or len(prediction.similarities)}
-    if label_convention not in LABEL_CONVENTIONS:
-        raise ValueError(f"Label coding: expected one of {', '.join(LABEL_CONVENTIONS)}; got {label_convention!r}.")
-    out_dir = Path(out_dir)
-    created = not out_dir.exists()
-    out_dir.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing_", dir=out_dir))
-    try:
-        start = time.perf_counter()
-        _write_volumes(prediction, {kind: temporary / path.name for kind, path in files.items()}, label_convention)
-        timings = {**prediction.timings_s, "write": time.perf_counter() - start}
-        summary = _summary(replace(prediction, timings_s=timings), label_convention, files)
-        (temporary / files["prediction"].name).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        for path in (files["prediction"], possible["sim"], report_file(prediction.case_id, out_dir)):
-            path.unlink(missing_ok=True)  # of an older result that is about to be replaced
-        for path in files.values():
-            os.replace(temporary / path.name, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if created and not any(out_dir.iterdir()):
-            out_dir.rmdir()
+    _check_convention(label_convention)
+    kinds = [kind for kind in ENDINGS if kind != "sim" or len(prediction.similarities)]
+    files = {kind: folder / f"{prediction.case_id}{ENDINGS[kind]}" for kind in kinds}
+    start = time.perf_counter()
+    _write_volumes(prediction, files, label_convention)
+    timings = {**prediction.timings_s, "write": time.perf_counter() - start}
+    summary = {**_summary(replace(prediction, timings_s=timings), label_convention, files), **(settings or {})}
+    files["prediction"].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return files
+
+
+def size_bytes(shape: Sequence[int], affine: np.ndarray, n_prototypes: int) -> float:
+    """About what the files of a result take on a disk; more rather than less.
+
+    Args:
+        shape: X, Y, Z of the case.
+        affine: Of the case.
+        n_prototypes: Of the model.
+    """
+    n_voxels = float(np.prod(shape))
+    similarities_ml = SIMILARITY_SPACING_MM**3 / 1000
+    n_similarities = n_prototypes * n_voxels * voxel_ml(affine) / similarities_ml
+    return n_voxels * BYTES_PER_VOXEL + n_similarities * BYTES_PER_SIMILARITY + BYTES_OF_REPORT
 
 
 def read_prediction(folder: str | Path, case_id: str | None = None) -> Prediction:
@@ -169,23 +150,49 @@ def read_summary(path: Path) -> dict[str, Any]:
         ValueError: It is no result of this version of ProtoSegBrain.
     """
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        missing = SUMMARY_KEYS - set(summary)
-    except (ValueError, TypeError) as error:
+        summary: dict[str, Any] = stored(read_json(path), dict[str, Any])
+    except ValueError as error:
         raise ValueError(f"{path} is not a prediction of ProtoSegBrain: {error}") from error
+    missing = set(SUMMARY) - set(summary)
     if missing:
         raise ValueError(
             f"{path} lacks {', '.join(sorted(missing))}: not a result of this version of ProtoSegBrain; segment again."
         )
-    return summary
+    try:
+        known = {name: stored(summary[name], kind, name) for name, kind in (SUMMARY | LATER).items() if name in summary}
+        _check_names(known)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; segment the case again.") from error
+    return summary | known
+
+
+def _check_names(summary: Mapping[str, Any]) -> None:
+    """Refuse files elsewhere, a coding that there is not, and a model without a name."""
+    files, convention = summary["files"], summary["label_coding"].get("convention")
+    for kind, name in files.items():
+        require(Path(name).name == name, f"files.{kind}: expected the name of a file; got {shown(name)}")
+    for kind in ("seg", "prob"):
+        require(kind in files, f"files.{kind} missing")
+    codings = ", ".join(LABEL_CONVENTIONS)
+    require(
+        str(convention) in LABEL_CONVENTIONS, f"label_coding.convention: expected {codings}; got {shown(convention)}"
+    )
+    stored(summary["model"].get("name"), str, "model.name")
+    regions = stored(summary["model"].get("regions", [*REGIONS]), tuple[str, ...], "model.regions")
+    require(set(regions) <= set(REGIONS), f"model.regions: expected of {', '.join(REGIONS)}; got {shown(regions)}")
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
+def _check_convention(label_convention: str) -> None:
+    if label_convention not in LABEL_CONVENTIONS:
+        raise ValueError(f"Label coding: expected one of {', '.join(LABEL_CONVENTIONS)}; got {label_convention!r}.")
+
+
 def _write_volumes(prediction: Prediction, files: dict[str, Path], label_convention: str) -> None:
     """The images, each in its own thread: compression, which takes longest, runs in parallel."""
-    description = f"ProtoSegBrain{' simulated' * prediction.simulated}, research use only"
+    description = f"{RESULT_MARK}{' simulated' * prediction.simulated}, research use only"
 
     def segmentation() -> None:
         volume = Volume(encode_label(prediction.label, label_convention), prediction.affine)
@@ -234,7 +241,7 @@ def _store(share: np.ndarray, slope: float, target: np.ndarray) -> np.ndarray:
 
 def _summary(prediction: Prediction, label_convention: str, files: dict[str, Path]) -> dict[str, Any]:
     """What the JSON file says."""
-    values = {str(value): CLASSES[index] for value, index in LABEL_CONVENTIONS[label_convention].items()}
+    values = {str(value): name for value, name in zip(written_values(label_convention), CLASSES, strict=True)}
     return {
         "case_id": prediction.case_id,
         "statement": RESEARCH_USE,
@@ -300,7 +307,7 @@ def _assembled(summary: dict[str, Any], path: Path) -> Prediction:
 def _evidence(summary: dict[str, Any], path: Path) -> Evidence:
     try:
         return Evidence.from_dict(summary["evidence"])
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is not a prediction of ProtoSegBrain: its evidence is damaged ({error}).") from error
 
 

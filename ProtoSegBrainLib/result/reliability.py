@@ -13,7 +13,7 @@ import numpy as np
 
 from ProtoSegBrainLib.images.volume import voxel_ml
 from ProtoSegBrainLib.labels import REGIONS
-from ProtoSegBrainLib.network.evidence import RegionReliability
+from ProtoSegBrainLib.network.calibration import RegionReliability
 from ProtoSegBrainLib.result.metrics import dice
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainLib.result.uncertainty import entropy
@@ -115,6 +115,11 @@ def assess_region(prediction: Prediction, region: str) -> dict[str, Any]:
         "dice_error": found.dice_error,
         "ece": found.ece,
     }
+
+
+def short(dice: float) -> str:
+    """A Dice as it is written: .62."""
+    return f"{dice:.2f}".removeprefix("0")
 
 
 def volume_interval(volume_ml: float, quantile: float | None) -> list[float] | None:

@@ -1,6 +1,7 @@
 """Every case of a folder: segmented, written, listed in ``manifest.csv``; here, in several processes, or on a cluster.
 
-A run that was interrupted goes on where it stopped: each case is a job of its own (job.py), done or to be done.
+A run that was interrupted goes on where it stopped: each case is a job of its own (job.py), done or to be done. Several
+runs into one folder share the work: a case at which another is at work is left to it, and looked at again at the end.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
-from collections.abc import Generator, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +18,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ProtoSegBrainLib.files import check_folder
-from ProtoSegBrainLib.images.naming import list_cases
+from ProtoSegBrainLib.images.folders import CaseFiles, list_cases
 from ProtoSegBrainLib.labels import LABEL_CONVENTIONS
 from ProtoSegBrainLib.network.weights import BUNDLED, read_card
-from ProtoSegBrainLib.segmentation.job import Job, JobConfig, clear_away, found, scene_code, segment_case
-from ProtoSegBrainLib.segmentation.manifest import FAILED, MANIFEST, Entry, Manifest
+from ProtoSegBrainLib.result.writer import check_apart, clear_left
+from ProtoSegBrainLib.segmentation.job import Job, JobConfig, found, scene_code, segment_case
+from ProtoSegBrainLib.segmentation.manifest import BUSY, FAILED, MANIFEST, UNLIKE, Entry, Manifest
 
 if TYPE_CHECKING:
     from distributed import Client
 
 logger = logging.getLogger(__name__)
+
+POLLING_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,16 @@ class Summary:
     def failed(self) -> dict[str, str]:
         """Why, by case."""
         return {entry.case_id: entry.message for entry in self.entries if entry.status == FAILED}
+
+    @property
+    def n_failed(self) -> int:
+        """How many; more than there are names where several cases have one."""
+        return sum(entry.status == FAILED for entry in self.entries)
+
+    @property
+    def unlike(self) -> list[str]:
+        """Cases that are unlike the training data, so that their results are probably poor."""
+        return [entry.case_id for entry in self.entries if is_unlike(entry)]
 
 
 def segment_folder(
@@ -61,32 +76,34 @@ def segment_folder(
 
     Raises:
         FileNotFoundError: No case, or no model.
+        FileExistsError: ``out`` is a file, or a folder of the images.
         ValueError: An unknown label coding; no such number of workers; no scheduler at the address; a manifest that is
-            not ours; what ``list_cases`` raises.
+            not ours.
         ImportError: A package is missing for ``workers``, ``cluster``, or the scenes.
     """
     config = config or JobConfig()
     _check(config, workers, cluster)
     check_folder(out)
     jobs = _jobs(data, out, config, workers)
+    manifest = Manifest(out / MANIFEST)
     out.mkdir(parents=True, exist_ok=True)
-    manifest = Manifest(out / MANIFEST, [job.case_id for job in jobs])
+    clear_left(out)
     entries = {job.case_id: entry for job in jobs if (entry := found(job))}
-    manifest.add(*entries.values())
+    manifest.add(*entries.values(), forget={job.case_id for job in jobs})
     todo = [job for job in jobs if job.case_id not in entries]
     n_before = len(entries)
     logger.info("Cases: %d, done before: %d.", len(jobs), n_before)
-    on_workers = workers is not None or cluster is not None
     try:
-        with contextlib.closing(_on_workers(todo, workers, cluster) if on_workers else _here(todo)) as results:
+        with _runner(todo, workers, cluster) as run, contextlib.closing(_all(todo, run)) as results:
             for entry in results:
                 entries[entry.case_id] = entry
                 manifest.add(entry)
                 logger.info("[%d/%d] %s", len(entries), len(jobs), _said(entry))
     finally:
-        clear_away(out, {job.case_id for job in todo})  # after workers that were ended
-        unheard = [entry for job in todo if job.case_id not in entries and (entry := found(job))]
-        manifest.add(*unheard)
+        clear_left(out)  # after workers that were ended
+        unheard = [job for job in todo if job.case_id not in entries or entries[job.case_id].status == FAILED]
+        entries |= {job.case_id: entry for job in unheard if (entry := found(job))}
+        manifest.add(*entries.values())
     return Summary(tuple(entries[job.case_id] for job in jobs), n_before)
 
 
@@ -109,37 +126,80 @@ def _jobs(data: Path, out: Path, config: JobConfig, workers: int | None) -> list
     identity = read_card(config.model or BUNDLED).identity
     config = replace(config, model=None if config.model is None else config.model.absolute())
     threads = None if workers is None else max(1, torch.get_num_threads() // workers)
-    cases = [(case_id, place.absolute()) for case_id, place in list_cases(data)]
-    return [Job(case_id, place, out.absolute(), config, identity, threads) for case_id, place in cases]
+    cases = _apart(list_cases(data.absolute()), data, out)
+    return [Job(case.case_id, case, out.absolute(), config, identity, threads) for case in cases]
+
+
+def _apart(cases: Sequence[CaseFiles], data: Path, out: Path) -> list[CaseFiles]:
+    """The cases without what lies in the output folder, which may be a new one in the data folder.
+
+    Raises:
+        FileExistsError: The output folder is a folder of images, or lies in one other than the data folder.
+    """
+    homes = [case.place if case.place.is_dir() else case.place.parent for case in cases]
+    for home in {home.resolve() for home, case in zip(homes, cases, strict=True) if case.images} | {data.resolve()}:
+        if home != data.resolve() or home == out.resolve():
+            check_apart(out, home)
+    results = out.resolve()
+    outside = [results != home.resolve() and results not in home.resolve().parents for home in homes]
+    return [case for case, is_outside in zip(cases, outside, strict=True) if is_outside]
+
+
+def is_unlike(entry: Entry) -> bool:
+    return entry.columns.get(UNLIKE) == "yes"
 
 
 def _said(entry: Entry) -> str:
     if entry.status == FAILED:
         return f"{entry.case_id}: failed: {entry.message}"
-    return f"{entry.case_id}: done in {entry.seconds:.1f} s, whole tumour {entry.columns['WT_ml']} ml"
+    doubt = ", probably poor: unlike the training data" if is_unlike(entry) else ""
+    return f"{entry.case_id}: done in {entry.seconds:.1f} s, whole tumour {entry.columns['WT_ml']} ml{doubt}"
 
 
 # --- many processes ---
 
-
-def _here(jobs: Sequence[Job]) -> Generator[Entry, None, None]:
-    yield from map(segment_case, jobs)
+Runner = Callable[[Sequence[Job]], Iterator[Entry]]
 
 
-def _on_workers(jobs: Sequence[Job], workers: int | None, cluster: str | None) -> Generator[Entry, None, None]:
+def _all(jobs: Sequence[Job], run: Runner) -> Generator[Entry, None, None]:
+    """Entries as they come; of cases at which another run is at work when it has done them, or is gone."""
+    told: set[str] = set()
+    while jobs:
+        busy: set[str] = set()
+        for entry in run(jobs):
+            if entry.status == BUSY:
+                busy.add(entry.case_id)
+            else:
+                yield entry
+        if busy - told:
+            logger.info("Another run is at work on %s; waiting for it.", ", ".join(sorted(busy - told)))
+            told |= busy
+        if len(busy) == len(jobs):
+            time.sleep(POLLING_S)
+        jobs = [job for job in jobs if job.case_id in busy]
+
+
+@contextlib.contextmanager
+def _runner(jobs: Sequence[Job], workers: int | None, cluster: str | None) -> Iterator[Runner]:
+    """What segments cases: this process, or others, which live as long as the block."""
+    if not jobs or (workers is None and cluster is None):
+        yield lambda jobs: map(segment_case, jobs)
+        return
+    with _client(workers, cluster) as client:
+        yield lambda jobs: _on_workers(client, jobs)
+
+
+def _on_workers(client: Client, jobs: Sequence[Job]) -> Iterator[Entry]:
     """Entries as they come; the case of a worker that dies is given to another, three times."""
     from distributed import as_completed
 
-    if not jobs:
-        return
-    with _client(workers, cluster) as client:
-        asked = {client.submit(segment_case, job, pure=False): job for job in jobs}
-        for future in as_completed(asked):
-            try:
-                yield future.result()
-            except Exception as error:  # the worker's, not the case's
-                message = f"The workers failed ({type(error).__name__}): {' '.join(str(error).split())}"
-                yield Entry(asked[future].case_id, FAILED, message, 0.0)
+    asked = {client.submit(segment_case, job, pure=False): job for job in jobs}
+    for future in as_completed(asked):
+        try:
+            yield future.result()
+        except Exception as error:  # the worker's, not the case's
+            message = f"The workers failed ({type(error).__name__}): {' '.join(str(error).split())}"
+            yield Entry(asked[future].case_id, FAILED, message, 0.0)
 
 
 @contextlib.contextmanager

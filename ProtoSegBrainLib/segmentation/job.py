@@ -1,4 +1,4 @@
-"""One case of a folder: segmented and its files put in place, all or none, whoever else writes there.
+"""One case: segmented and its files put in place, all or none, whoever else writes there.
 
 What is done is told by the files themselves: a case is done when its ``_prediction.json``, the last file to be put in
 place, names this model and these settings and all its files are there. Device, precision and tiles change no more than
@@ -10,38 +10,33 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-import os
-import shutil
-import tempfile
+import shlex
 import time
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ProtoSegBrainLib.images.case import Case, read_case
+from ProtoSegBrainLib.errors import sentence
+from ProtoSegBrainLib.files import check_room
+from ProtoSegBrainLib.images.case import Case, Reading, read_case
+from ProtoSegBrainLib.images.folders import CaseFiles
 from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
 from ProtoSegBrainLib.network.weights import BUNDLED, ModelCard, load_model
 from ProtoSegBrainLib.pictures.report import write_report
+from ProtoSegBrainLib.progress import Progress
 from ProtoSegBrainLib.result.prediction import VOLUMES, Prediction
-from ProtoSegBrainLib.result.prediction_files import (
-    ENDINGS,
-    REPORT_ENDING,
-    output_files,
-    read_summary,
-    write_prediction,
-)
-from ProtoSegBrainLib.segmentation.manifest import DONE, FAILED, Entry
+from ProtoSegBrainLib.result.prediction_files import fill, read_summary, size_bytes
+from ProtoSegBrainLib.result.writer import ENDINGS, REPORT_ENDING, SCENE_ENDING, SCREENSHOT_ENDING, BusyError, Writer
+from ProtoSegBrainLib.segmentation.manifest import BUSY, DONE, EXPECTED_DICE, FAILED, UNLIKE, Entry
 from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
 
 logger = logging.getLogger(__name__)
 
-SCENE_ENDING = "_scene.mrb"
-SCREENSHOT_ENDING = "_screenshot.png"
-TEMPORARY = ".segmenting_"
-"""How the folder's name begins in which the files of a case wait until all are there; the case's name follows."""
+GEOMETRY = "geometry"
+"""What the JSON file calls the position of the images that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +50,7 @@ class JobConfig:
         report: Whether to write the report (HTML).
         mrb: Whether to write a scene for 3D Slicer.
         screenshot: Whether to write a picture of that scene.
+        reading: How the images are read.
         predict: How to compute.
     """
 
@@ -64,13 +60,15 @@ class JobConfig:
     report: bool = True
     mrb: bool = False
     screenshot: bool = False
+    reading: Reading = field(default_factory=Reading)
     predict: PredictConfig = field(default_factory=PredictConfig)
 
     @property
-    def endings(self) -> tuple[str, ...]:
-        """Of the files of a case that are there beside its prediction."""
-        wanted = {REPORT_ENDING: self.report, SCENE_ENDING: self.mrb, SCREENSHOT_ENDING: self.screenshot}
-        return tuple(ending for ending, is_wanted in wanted.items() if is_wanted)
+    def others(self) -> dict[str, str]:
+        """The files of a case beside those of its prediction: their endings by kind."""
+        endings = {"report": REPORT_ENDING, "scene": SCENE_ENDING, "screenshot": SCREENSHOT_ENDING}
+        wanted = {"report": self.report, "scene": self.mrb, "screenshot": self.screenshot}
+        return {kind: ending for kind, ending in endings.items() if wanted[kind]}
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Job:
     """
 
     case_id: str
-    place: Path
+    place: Path | CaseFiles
     out: Path
     config: JobConfig
     identity: str
@@ -99,25 +97,66 @@ class Job:
 
 
 def segment_case(job: Job) -> Entry:
-    """Segment a case and put its files in place, all or none, unless another writer has; never raises an error."""
+    """Segment a case and put its files in place, all or none, unless another has done so; never raises an error."""
     start = time.perf_counter()
     try:
+        if isinstance(job.place, CaseFiles):
+            job.place.check(with_label=False)
         return found(job) or _segment(job, start)
+    except BusyError as error:
+        return Entry(job.case_id, BUSY, " ".join(str(error).split()), time.perf_counter() - start)
     except Exception as error:
         logger.debug("Case %s", job.case_id, exc_info=True)
-        is_sentence = isinstance(error, (ValueError, OSError, MemoryError, ImportError)) and str(error)
-        message = str(error) if is_sentence else f"{type(error).__name__}: {error}"
-        return Entry(job.case_id, FAILED, " ".join(message.split()), time.perf_counter() - start)
+        return Entry(job.case_id, FAILED, " ".join(sentence(error).split()), time.perf_counter() - start)
+
+
+def make(
+    case: Case,
+    model: tuple[SegmentationNet, ModelCard],
+    config: JobConfig,
+    writer: Writer,
+    *,
+    read_s: float = 0.0,
+    on_progress: Progress | None = None,
+) -> tuple[Prediction, dict[str, Path]]:
+    """Segment a case that was read and put its files in place; returns the result and the files by kind.
+
+    Args:
+        case: What to segment.
+        model: Network and card.
+        config: What to make.
+        writer: Of this case, inside its block.
+        read_s: How long reading took.
+        on_progress: Called with a fraction from 0 to 1 and what is being done.
+
+    Raises:
+        FileExistsError: There are files of the case already, which are not to be replaced.
+        ValueError: No room for the result; what ``predict`` raises.
+        OSError: The files could not be written.
+    """
+    writer.check_older(overwrite=config.overwrite)
+    check_room(writer.out_dir, size_bytes(case.images.shape[1:], case.affine, len(model[1].prototypes)))
+    prediction = predict(case, model, config.predict, on_progress)
+    prediction = replace(prediction, timings_s={"read": read_s, **prediction.timings_s})
+    if on_progress is not None:
+        on_progress(1.0, "Writing")
+    with writer.folder() as folder:
+        made = _write(config, case, prediction, folder)
+    return prediction, {kind: writer.out_dir / path.name for kind, path in made.items()}
 
 
 def found(job: Job) -> Entry | None:
-    """The case as its files tell it; None where one is missing, or they were made with another model or otherwise."""
+    """The case as its files tell it; None where one is missing, or they were made with another model or otherwise.
+
+    A case whose name another has too, or whose files are not clear, has no result of its own.
+    """
     prediction = job.file(ENDINGS["prediction"])
-    if not prediction.is_file():
+    if (isinstance(job.place, CaseFiles) and job.place.problem) or not prediction.is_file():
         return None
     try:
         summary = read_summary(prediction)
-        names = [prediction.name, *summary["files"].values(), *(job.file(each).name for each in job.config.endings)]
+        others = [job.file(ending).name for ending in job.config.others.values()]
+        names = [prediction.name, *summary["files"].values(), *others]
         columns = {
             **{f"{name}_ml": summary["volumes_ml"][name] for name in VOLUMES},
             "model": summary["model"]["name"],
@@ -125,7 +164,8 @@ def found(job: Job) -> Entry | None:
             "labels": summary["label_coding"]["convention"],
             "tta": "disagreement" in summary["uncertainty_channels"],
             "device": summary["device"],
-            "files": " ".join(names),
+            **_trust(summary),
+            "files": shlex.join(names),
         }
         seconds = sum(summary["timings_s"].values())
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -133,18 +173,19 @@ def found(job: Job) -> Entry | None:
     asked = {"identity": job.identity, "labels": job.config.labels, "tta": job.config.predict.tta}
     if any(columns[name] != value for name, value in asked.items()):
         return None
+    if summary.get(GEOMETRY) != job.config.reading.geometry:
+        return None
     if not all((job.out / name).is_file() for name in names):
         return None
     return Entry(job.case_id, DONE, " ".join(summary["warnings"]), seconds, columns)
 
 
-def clear_away(out: Path, case_ids: Collection[str]) -> bool:
-    """Remove what writers of these cases left when they were killed; whether there was any."""
-    begun = [path for path in out.iterdir() if path.name.startswith(TEMPORARY)]
-    left = [path for path in begun if path.name.removeprefix(TEMPORARY).rpartition(".")[0] in case_ids]
-    for folder in left:
-        shutil.rmtree(folder, ignore_errors=True)
-    return bool(left)
+def _trust(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns on how far to trust a result; empty where it does not say, as results of older versions."""
+    flag = summary.get("out_of_distribution", {}).get("flag")
+    dices = {name: region.get("predicted_dice") for name, region in summary.get("regions", {}).items()}
+    columns = {EXPECTED_DICE[name]: "" if dice is None else dice for name, dice in dices.items()}
+    return {UNLIKE: {True: "yes", False: "no"}.get(flag, ""), **columns}
 
 
 def scene_code() -> Any:
@@ -162,22 +203,18 @@ def scene_code() -> Any:
 
 
 def _segment(job: Job, start: float) -> Entry:
-    interrupted = clear_away(job.out, {job.case_id})
-    if job.threads is not None:
-        torch.set_num_threads(job.threads)
-    model = _model(job.config.model, job.identity)
-    case = read_case(job.place)
-    read_s = round(time.perf_counter() - start, 4)
-    overwrite = job.config.overwrite or interrupted
-    output_files(job.case_id, job.out, overwrite=overwrite, inputs=case.files.values())
-    prediction = predict(case, model, job.config.predict)
-    prediction = replace(prediction, timings_s={"read": read_s, **prediction.timings_s})
-    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{job.case_id}.", dir=job.out))
-    try:
-        _write(job.config, case, prediction, temporary)
-        return found(job) or _put_in_place(job, temporary)  # another may have been faster
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with Writer(job.case_id, job.out) as writer:
+        if done := found(job):  # another was faster
+            return done
+        if job.threads is not None:
+            torch.set_num_threads(job.threads)
+        writer.check_older(overwrite=job.config.overwrite)
+        model = _model(job.config.model, job.identity)
+        case = read_case(job.place, with_label=False, reading=job.config.reading)
+        make(case, model, job.config, writer, read_s=round(time.perf_counter() - start, 4))
+    if (entry := found(job)) is None:
+        raise RuntimeError(f"The files of case {job.case_id} in {job.out} changed while they were put in place.")
+    return entry
 
 
 @functools.lru_cache(maxsize=1)
@@ -192,24 +229,14 @@ def _model(path: Path | None, identity: str) -> tuple[SegmentationNet, ModelCard
     return network, card
 
 
-def _write(config: JobConfig, case: Case, prediction: Prediction, folder: Path) -> None:
-    write_prediction(prediction, folder, config.labels)
+def _write(config: JobConfig, case: Case, prediction: Prediction, folder: Path) -> dict[str, Path]:
+    """All files of a case, into a folder of their own; paths by kind."""
+    files = fill(folder, prediction, config.labels, {GEOMETRY: config.reading.geometry})
+    other = {kind: folder / f"{case.case_id}{ending}" for kind, ending in config.others.items()}
     if config.report:
-        write_report(case, prediction, folder / f"{case.case_id}{REPORT_ENDING}")
+        write_report(case, prediction, other["report"])
     if config.mrb:
-        scene_code().writeScene(case, prediction, folder / f"{case.case_id}{SCENE_ENDING}")
+        scene_code().writeScene(case, prediction, other["scene"])
     if config.screenshot:
-        scene_code().drawScene(case, prediction, folder / f"{case.case_id}{SCREENSHOT_ENDING}")
-
-
-def _put_in_place(job: Job, temporary: Path) -> Entry:
-    """Where ``_prediction.json`` lies, the rest is whole: it goes first and comes last."""
-    last = job.file(ENDINGS["prediction"])
-    for older in (last, *map(job.file, (ENDINGS["sim"], REPORT_ENDING, SCENE_ENDING, SCREENSHOT_ENDING))):
-        older.unlink(missing_ok=True)
-    for made in sorted(temporary.iterdir(), key=lambda made: made.name == last.name):
-        os.replace(made, job.out / made.name)
-    entry = found(job)
-    if entry is None:
-        raise RuntimeError(f"The files of case {job.case_id} in {job.out} changed while they were put in place.")
-    return entry
+        scene_code().drawScene(case, prediction, other["screenshot"])
+    return files | other

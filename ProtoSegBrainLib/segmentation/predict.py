@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ProtoSegBrainLib.explanation.findings import findings
+from ProtoSegBrainLib.explanation.findings import doubts, findings
 from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.preprocess import NetworkInput, prepare, to_reference
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
@@ -104,7 +104,7 @@ def predict(
         findings=found,
         device=used.name,
         timings_s=clock.timings_s,
-        warnings=(*case.warnings, *warnings, *prediction.warnings),
+        warnings=(*doubts(found), *case.warnings, *warnings, *prediction.warnings),
     )
 
 

@@ -39,7 +39,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ProtoSegBrainLib.errors import BAD_INPUT
+from ProtoSegBrainLib.errors import BAD_INPUT, sentence
 from ProtoSegBrainLib.progress import part_of
 from ProtoSegBrainLib.segmentation.environment import environment
 
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
     from ProtoSegBrainLib.network.weights import ModelCard
 
-SAYING_ENOUGH = (*BAD_INPUT, OSError, MemoryError, ImportError)
-"""Errors whose message alone is a sentence for a person."""
 STOP = "stop"
 
 
@@ -116,8 +114,7 @@ class Server:
         except Exception as error:
             traceback.print_exc()
             kind = "input" if isinstance(error, BAD_INPUT) else "internal"
-            said = str(error) if isinstance(error, SAYING_ENOUGH) and str(error) else f"{type(error).__name__}: {error}"
-            self._tell(number, "failed", kind=kind, message=said, details=traceback.format_exc())
+            self._tell(number, "failed", kind=kind, message=sentence(error), details=traceback.format_exc())
         return None
 
     def _tell(self, number: object, event: str, **values: Any) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ProtoSegBrainLib.images.preprocess import CLIP_PERCENTILE, MARGIN_VOXELS, SPACING_MM, SPACING_TOLERANCE_MM
-from ProtoSegBrainLib.labels import CLASSES, LABEL_CONVENTIONS, MODALITIES, MODALITY_ALIASES
-from ProtoSegBrainLib.network.evidence import Calibration
+from ProtoSegBrainLib.labels import CLASSES, LABEL_CONVENTIONS, MODALITIES, MODALITY_NAMES
+from ProtoSegBrainLib.network.calibration import Calibration
 from ProtoSegBrainLib.network.inference import OVERLAP
 from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
 from ProtoSegBrainLib.network.weights import ModelCard
@@ -28,7 +28,7 @@ def workflow(network: SegmentationNet, card: ModelCard) -> Config:
         "output_dir": "predictions",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         # As BraTS 2021 names them: <case>_t1.nii.gz; other data sets give other ends.
-        "suffixes": [MODALITY_ALIASES[name][1] for name in MODALITIES],
+        "suffixes": [MODALITY_NAMES[role].lower() for role in MODALITIES],
         "cases": "$sorted(folder for folder in Path(@dataset_dir).iterdir() if folder.is_dir())",
         "datalist": "$[{'image': [str(next(c.glob(f'*[_-]{s}.nii*'))) for s in @suffixes]} for c in @cases]",
         "network_def": {

@@ -22,6 +22,7 @@ from ProtoSegBrainLib.training.optimisation import OPTIMISERS
 # Where a processor has AVX512-BF16 but no AMX, oneDNN (torch 2.13) leaves uninitialised memory, NaN at times, in the
 # gradient of a 3x3x3 kernel on a grid of 2x2x2.
 TOO_SMALL_A_GRID = 2
+LARGEST_PATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,14 @@ class TrainConfig:
             least = 0 if name == "steps" and self.start_from else 1  # a mean of models can be concluded as it is
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}; got {getattr(self, name)}.")
-        if self.minutes < 0:
-            raise ValueError(f"minutes: expected 0 or more; got {self.minutes}.")
+        for name, value in vars(self).items():
+            if isinstance(value, (int, float)) and value < 0:
+                raise ValueError(f"{name}: expected 0 or more; got {value}.")
+            if (name.endswith("_share") or name == "ema_decay") and value > 1:
+                raise ValueError(f"{name}: expected a share, 0 to 1; got {value}.")
         patch_size, multiple = self.sampling.patch_size, size_multiple_of(self.model)
-        if patch_size < 1 or patch_size % multiple:
-            raise ValueError(f"patch_size: expected a multiple of {multiple}; got {patch_size}.")
+        if not 1 <= patch_size <= LARGEST_PATCH or patch_size % multiple:
+            raise ValueError(f"patch_size: expected a multiple of {multiple} up to {LARGEST_PATCH}; got {patch_size}.")
 
 
 def first_network(config: TrainConfig) -> SegmentationNet:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ProtoSegBrainLib.files import write_whole
+from ProtoSegBrainLib.images.case import Reading
 from ProtoSegBrainLib.network.networks import has_prototypes
 from ProtoSegBrainLib.patches.cases import prepare_data
 from ProtoSegBrainLib.progress import Progress
+from ProtoSegBrainLib.records import read_json, stored
 from ProtoSegBrainLib.training.checkpoint import CHECKPOINT
 from ProtoSegBrainLib.training.configuration import to_yaml
 from ProtoSegBrainLib.training.prototype_trainer import PrototypeTrainer
@@ -29,13 +32,16 @@ def train(
     *,
     resume: bool = False,
     on_progress: Progress | None = None,
+    reading: Reading | None = None,
 ) -> dict[str, Any]:
     """Train one fold (or ``"all"``) and write configuration, model, card, log, curves and summary to ``out``.
+
+    ``reading`` says what the files of the cases leave open.
 
     Raises:
         FileExistsError: ``out`` holds a run and ``resume`` is off.
         FileNotFoundError: Data or splits are not there, or there is nothing to resume.
-        ValueError: The fold is not in the splits file.
+        ValueError: The fold is not in the splits file, or a case cannot be read.
     """
     train_ids, held_out_ids = read_split(splits, fold)
     if (out / "log.jsonl").exists() and not resume:
@@ -46,8 +52,8 @@ def train(
         )
     device = choose_device(config.device)
     cache = Path(config.cache) if config.cache else out / "prepared"
-    cases = prepare_data(data, train_ids, cache, device, on_progress)
-    held_out = prepare_data(data, held_out_ids, cache, "cpu", on_progress)
+    cases = prepare_data(data, train_ids, cache, device, on_progress, reading=reading)
+    held_out = prepare_data(data, held_out_ids, cache, "cpu", on_progress, reading=reading)
     kind = PrototypeTrainer if has_prototypes(config.model) else Trainer
     trainer = kind(config, cases, out, device, on_progress, held_out)
     if resume:
@@ -71,12 +77,16 @@ def read_split(splits: Path, fold: str) -> tuple[list[str], list[str]]:
     if not Path(splits).is_file():
         raise FileNotFoundError(f"There is no splits file {splits}.")
     try:
-        folds = [[str(case_id) for case_id in members] for members in json.loads(Path(splits).read_text())["folds"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{splits}: expected JSON of the form {{"folds": [[case ids], …]}}; got {error!r}.') from error
+        content = stored(read_json(splits), dict[str, Any])
+        folds = [list(members) for members in stored(content.get("folds"), tuple[tuple[str, ...], ...], "folds")]
+    except ValueError as error:
+        raise ValueError(f'{splits}: expected JSON of the form {{"folds": [[case ids], …]}}; {error}') from error
+    repeated = sorted(case_id for case_id, count in Counter(itertools.chain(*folds)).items() if count > 1)
+    if repeated:
+        raise ValueError(f"{splits}: {repeated[0]} is named twice; a case belongs to one fold.")
     if fold == "all":
         return [case_id for members in folds for case_id in members], []
-    if not fold.isdigit() or int(fold) >= len(folds):
+    if not fold.isdecimal() or int(fold) >= len(folds):
         raise ValueError(f"--fold: expected 0 to {len(folds) - 1} or all, as {splits} says; got {fold!r}.")
     rest = [c for index, members in enumerate(folds) if index != int(fold) for c in members]
     if not rest:

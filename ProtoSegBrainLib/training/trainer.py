@@ -277,8 +277,10 @@ class Trainer:
             "config": recorded(self.config),
         }
         name = self.config.name or f"protosegbrain-fold-{data['fold']}"
-        card = ModelCard(name, self.config.model, prototypes, training=training, metrics=summary)
+        card = ModelCard(name, self.config.model, prototypes, training=training, metrics=dict(summary))
         save_model(self.out / "model.safetensors", network, card)
+        warnings = {case.case_id: case.warnings for case in (*self.cases, *self.held_out) if case.warnings}
+        summary |= {"warnings": warnings} if warnings else {}
         write_whole(self.out / "summary.json", json.dumps(summary, indent=1))
         self._describe(network, prototypes)
         self._share(network, monitored[0])

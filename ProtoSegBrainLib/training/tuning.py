@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from ProtoSegBrainLib.files import check_folder, write_whole
+from ProtoSegBrainLib.images.case import Reading
 from ProtoSegBrainLib.progress import Progress
 
 if TYPE_CHECKING:
@@ -55,11 +56,15 @@ class TuneConfig:
 
 @dataclass(frozen=True)
 class Place:
-    """What each trial trains on: folder of cases, file of the folds, the fold that is held out and scored."""
+    """What each trial trains on: folder of cases, file of the folds, the fold that is held out and scored.
+
+    ``reading`` says what the files of the cases leave open.
+    """
 
     data: Path
     splits: Path
     fold: str
+    reading: Reading | None = None
 
 
 def tune(
@@ -233,7 +238,8 @@ def _score(
 
     try:
         folder = out / f"trial_{trial.number:03d}"
-        summary = train(tried, place.data, place.splits, place.fold, folder, on_progress=on_trial)
+        where = place.data, place.splits, place.fold
+        summary = train(tried, *where, folder, on_progress=on_trial, reading=place.reading)
     except FloatingPointError:
         return 0.0
     for region, dice in summary["dice"].items():

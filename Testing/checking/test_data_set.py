@@ -15,9 +15,11 @@ from PIL import Image
 from ProtoSegBrainLib.checking.case import COMMON_BOX, TUMOUR, CheckedCase, Problem, check_case
 from ProtoSegBrainLib.checking.data_set import check_data, summary, table, write_check
 from ProtoSegBrainLib.commands.cli import main
+from ProtoSegBrainLib.images.case import Reading
 from ProtoSegBrainLib.images.codings import encode_label
+from ProtoSegBrainLib.images.formats import read_volume, write_volume
 from ProtoSegBrainLib.images.simulate import simulate_case, write_case
-from ProtoSegBrainLib.images.volume import Volume, read_volume, write_volume
+from ProtoSegBrainLib.images.volume import Volume
 
 NAMES = ("t1", "t1ce", "t2", "flair")
 LAST_PAGE = "cases_9.png"
@@ -58,6 +60,11 @@ def copy(folder, name, changed=lambda volume: volume):
     return target
 
 
+def half(array):
+    """A chequered half of the voxels."""
+    return np.indices(array.shape).sum(axis=0) % 2 == 0
+
+
 def texts(case, severity=None):
     """Of its problems, less that of the small simulated brain."""
     told = (problem for problem in case.problems if severity in (None, problem.severity))
@@ -90,10 +97,10 @@ def test_what_is_wrong_with_intensities_is_said(folder):
     )
     change(folder, "t1ce", lambda array: np.where(np.arange(64) < 24, 0, array))
     told = texts(check_case(folder))
-    assert [sentence.split()[0] for sentence in told] == ["T2:", "T1", "T1ce", "FLAIR"]
-    assert "8 bits" in told[0]
-    assert "T1 is clipped: 2." in told[1]
-    assert "T1ce is 0 in" in told[2]
+    assert [sentence.split()[0] for sentence in told] == ["T1ce", "T2:", "T1", "FLAIR"]
+    assert "T1ce shows only" in told[0]
+    assert "8 bits" in told[1]
+    assert "T1 is clipped: 2." in told[2]
     assert "FLAIR is negative in 50%" in told[3] or "FLAIR is negative in 49%" in told[3]
 
 
@@ -113,7 +120,19 @@ def test_labels_that_are_empty_missing_outside_or_mirrored_are_told_apart(sound,
 def test_labels_of_the_decathlon_under_brats_names_are_an_error(sound, folder):
     change(folder, "seg", lambda _: encode_label(sound.label, "msd"))
     (told,) = texts(check_case(folder), "error")
-    assert told == "The label seems to be coded otherwise than as brats2023: ED looks like NCR, NCR like ED."
+    assert told == "The label was read as brats2023; by the images it is rather nnunet: --labels nnunet."
+    assert texts(check_case(folder, reading=Reading(labels="nnunet"))) == []
+
+
+def test_the_cavity_of_a_treated_tumour_is_a_note_and_mixes_no_codings(sound, data, folder):
+    copy(folder, "operated")
+    for name in (folder.name, "operated"):
+        change(data / name, "seg", lambda _: encode_label(sound.label, "brats2023"))
+    change(data / "operated", "seg", lambda array: np.where((array == 1) & half(array), 4, array).astype(np.uint8))
+    cases = {case.path.name: case for case in check_data(data)}
+    assert cases["operated"].facts["coding"] == "brats2024"
+    assert "resection cavity" in texts(cases["operated"], "note")[0]
+    assert not any("source" in sentence for case in cases.values() for sentence in texts(case))
 
 
 def test_a_bad_label_leaves_the_images_to_be_checked(folder):
@@ -281,4 +300,4 @@ def test_real_cases_have_no_errors_and_a_scan_in_two_formats_is_found(real_data,
     assert not any(case.severity == "error" for case in cases.values())
     assert "those of BraTS-GLI-00000-000 with other grey values" in " ".join(texts(cases["BraTS2021_00000"], "warning"))
     (told,) = texts(cases["Brats18_2013_20_1"], "warning")
-    assert "FLAIR is 0 in 34%" in told  # a part not scanned
+    assert "FLAIR shows only 68% of the brain" in told

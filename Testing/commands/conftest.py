@@ -18,7 +18,7 @@ def model(tmp_path_factory):
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     for seed in (1, 2):
-        write_case(simulate_case(seed, shape=(40, 40, 32)), folder)
+        write_case(simulate_case(seed, shape=(52, 52, 52)), folder)
     return folder
 
 

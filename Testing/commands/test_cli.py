@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,24 @@ def test_a_file_where_the_folder_should_be_is_refused_at_once(flags, run, tmp_pa
     assert answer["error"].endswith("file is a file; name a folder.")
 
 
+@pytest.mark.parametrize("name", ["", "  "])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *(("segment", "--case", "x", "--out"), ("segment-folder", "--cases", "x", "--out"), ("simulate", "--out")),
+        *(("demo", "--out"), ("segment", "--out", "x", "--case"), ("info", "--model"), ("data", "check")),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_name_is_no_path(flags, name, run, tmp_path, monkeypatch):
+    """It would be the folder of the moment."""
+    monkeypatch.chdir(tmp_path)
+    code, answer = run(*flags, name)
+    assert code == 2
+    assert "expected a path, got an empty name" in answer["error"]
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- what goes where -----------------------------------------------------------------------------------------------
 
 
@@ -57,9 +76,37 @@ def test_anything_else_is_exit_code_1(run, monkeypatch, tmp_path):
         raise RuntimeError("the disk is on fire")
 
     monkeypatch.setitem(COMMANDS, "simulate", COMMANDS["simulate"]._replace(run=fail))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     code, answer = run("simulate", "--out", tmp_path)
     assert code == 1
-    assert answer["error"] == "RuntimeError: the disk is on fire"
+    (details,) = tmp_path.glob("protosegbrain_error_*.txt")
+    assert answer["error"] == (
+        f"Unexpected error (RuntimeError: the disk is on fire). Please report it with the details in {details}."
+    )
+    assert "in fail" in details.read_text()
+
+
+@pytest.mark.parametrize("flags", [(), ("--debug",)])
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (MemoryError(), 1, "There is not enough memory: close other programs, or use a machine with more."),
+        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (PermissionError(13, "Permission denied", "a.nii"), 2, "Permission denied: a.nii"),
+        (ValueError("Expected a brain."), 2, "Expected a brain."),
+        (ImportError("pip install it"), 1, "pip install it"),
+        (KeyboardInterrupt(), 1, "Interrupted."),
+    ],
+)
+def test_an_error_is_a_sentence_and_the_place_is_shown_on_demand(monkeypatch, capfd, flags, error, code, said):
+    def fail(options):
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "simulate", COMMANDS["simulate"]._replace(run=fail))
+    assert main(["simulate", "--out", "x", *flags]) == code
+    err = capfd.readouterr().err
+    assert err.endswith(f"protosegbrain: {said}\n")
+    assert ("Traceback" in err) == (bool(flags) and not isinstance(error, KeyboardInterrupt))
 
 
 def test_what_a_library_prints_does_not_spoil_the_answer(run, monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ from small_model import SMALL
 from ProtoSegBrainLib.commands.cli import main
 from ProtoSegBrainLib.images import simulate
 from ProtoSegBrainLib.images.case import read_case
-from ProtoSegBrainLib.images.naming import list_cases
+from ProtoSegBrainLib.images.folders import list_cases
 from ProtoSegBrainLib.images.simulate import simulate_case
 from ProtoSegBrainLib.network import weights
 from ProtoSegBrainLib.network.model import ProtoSegNet
@@ -22,7 +22,7 @@ def projected(data, tmp_path):
     """A model whose prototypes are patches of the two cases, not yet portrayed; these are too small for pure ET."""
     config = replace(SMALL, prototypes_per_class=(1, 0, 2, 0))
     network = ProtoSegNet(config)
-    cases = [in_memory(read_case(folder)) for _, folder in list_cases(data)]
+    cases = [in_memory(read_case(case)) for case in list_cases(data)]
     prototypes = project_prototypes(network, cases)
     training = {"cases": [case.case_id for case in cases]}
     path = tmp_path / "projected.safetensors"
@@ -56,7 +56,7 @@ def test_portray_needs_the_training_cases(run, data, model, projected, tmp_path)
 @pytest.mark.parametrize("images", ["none", "data", "simulated"])
 def test_cards_are_one_page_with_or_without_images(images, run, data, projected, tmp_path, monkeypatch):
     def small(seed, config):
-        return simulate_case(seed, (40, 40, 32), config)
+        return simulate_case(seed, (52, 52, 52), config)
 
     monkeypatch.setattr(simulate, "simulate_case", small)
     flags = {"none": [], "data": ["--data", data], "simulated": ["--simulated"]}[images]

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from ProtoSegBrainLib.commands.segmentation import _describe
 from ProtoSegBrainLib.images.simulate import simulate_case
 from ProtoSegBrainLib.network import weights
 
@@ -28,6 +29,32 @@ def test_segment_writes_its_files_on_the_grid_of_the_input(run, data, model, tmp
     np.testing.assert_allclose(label.affine, image.affine)
     assert set(np.unique(label.get_fdata())) <= {0, 1, 2, 4}
     assert set(answer["volumes_ml"]) == {"NCR", "ED", "ET", "WT", "TC"}
+    assert answer["out_of_distribution"]["flag"] is None
+    assert set(answer["regions"]) == {"WT", "TC", "ET"}
+
+
+def test_segment_says_intervals_expected_dice_and_what_is_unlike():
+    known = {"coverage": 0.9, "interval_ml": [40.14, 66.0], "predicted_dice": 0.62}
+    unknown = dict.fromkeys(known)
+    values = {
+        "case_id": "x",
+        "volumes_ml": {"NCR": 1.0, "ED": 2.0, "ET": 3.0, "WT": 52.3, "TC": 4.0},
+        "regions": {"WT": known, "TC": unknown, "ET": known},
+        "model": {"name": "m"},
+        "device": "cpu",
+        "timings_s": {"network": 1.0},
+        "warnings": ["This result is probably poor: because."],
+    }
+    lines = _describe(values).splitlines()
+    assert [line.split() for line in lines[2:8]] == [
+        ["volume", "90%", "interval", "expected", "Dice"],
+        ["WT", "52.30", "ml", "40.1", "to", "66.0", "ml", ".62"],
+        ["TC", "4.00", "ml"],
+        ["ET", "3.00", "ml", "40.1", "to", "66.0", "ml", ".62"],
+        ["NCR", "1.00", "ml"],
+        ["ED", "2.00", "ml"],
+    ]
+    assert lines[-1] == "Warning: This result is probably poor: because."
 
 
 def test_an_old_report_does_not_stay_beside_a_new_result(run, data, model, tmp_path):
@@ -129,8 +156,56 @@ def test_the_experts_label_is_not_overwritten_by_a_result_of_its_name(run, data,
     before = (case / "simulated_1_seg.nii.gz").read_bytes()
     code, answer = run("segment", "--case", case, "--out", case, "--model", model, "--overwrite")
     assert code == 2
-    assert "simulated_1_seg.nii.gz is a file of case simulated_1 itself" in answer["error"]
+    assert "is the folder of the images" in answer["error"]
     assert (case / "simulated_1_seg.nii.gz").read_bytes() == before
+
+
+def test_the_folder_of_the_images_takes_no_result(run, data, model, tmp_path):
+    case = tmp_path / "simulated_1"
+    shutil.copytree(data / "simulated_1", case)
+    before = sorted(case.iterdir())
+    for out in (case, case / "out", case / "a" / "b"):
+        code, answer = run("segment", "--case", case, "--out", out, "--model", model)
+        assert code == 2
+        assert "the folder of the images" in answer["error"]
+    roles = [
+        part for name in ("flair", "t1", "t1ce", "t2") for part in (f"--{name}", case / f"simulated_1_{name}.nii.gz")
+    ]
+    code, answer = run("segment", *roles, "--out", case, "--model", model)
+    assert (code, sorted(case.iterdir())) == (2, before)
+    code, answer = run("segment-folder", "--cases", tmp_path, "--out", tmp_path, "--model", model)
+    assert code == 2
+    assert "is the folder of the images" in answer["error"]
+    assert list(tmp_path.iterdir()) == [case]
+
+
+def test_the_report_comes_with_the_rest_or_nothing_does(run, data, model, monkeypatch, tmp_path):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ProtoSegBrainLib.segmentation.job.write_report", fail)
+    code, answer = run("segment", "--case", data / "simulated_1", "--out", tmp_path / "out", "--model", model)
+    assert code == 1
+    assert "case simulated_1 could not be written to" in answer["error"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_position_that_holds_can_be_chosen(run, data, model, tmp_path):
+    case = tmp_path / "simulated_1"
+    shutil.copytree(data / "simulated_1", case)
+    for path in case.iterdir():
+        image = nib.load(path)
+        moved = image.affine.copy()
+        moved[:3, 3] += (5, 0, 0)
+        image.set_qform(moved, code=1)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), path)
+    where = {}
+    for position in ("sform", "qform"):
+        flags = ("--out", tmp_path / position, "--model", model, "--geometry", position)
+        code, answer = run("segment", "--case", case, *flags)
+        assert code == 0
+        where[position] = nib.load(answer["files"]["seg"]).affine
+    np.testing.assert_allclose(where["qform"][:3, 3] - where["sform"][:3, 3], (5, 0, 0), atol=1e-3)
 
 
 # -- demo ----------------------------------------------------------------------------------------------------------
@@ -139,7 +214,7 @@ def test_the_experts_label_is_not_overwritten_by_a_result_of_its_name(run, data,
 def test_demo_segments_a_simulated_case_and_can_be_repeated(run, model, monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "BUNDLED", model)
     monkeypatch.setattr(
-        "ProtoSegBrainLib.images.simulate.simulate_case", lambda seed: simulate_case(seed, (40, 40, 32))
+        "ProtoSegBrainLib.images.simulate.simulate_case", lambda seed: simulate_case(seed, (52, 52, 52))
     )
     for _ in range(2):
         code, answer = run("demo", "--out", tmp_path)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from ProtoSegBrainLib.evaluation.agreement import Agreement, compare, compare_all, ranked
-from ProtoSegBrainLib.evaluation.evaluate import pair_up
+from ProtoSegBrainLib.evaluation.pairs import pair_up
 from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.codings import encode_label
+from ProtoSegBrainLib.images.formats import write_volume
 from ProtoSegBrainLib.images.simulate import write_case
-from ProtoSegBrainLib.images.volume import Volume, write_volume
+from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.result import metrics
 
 
@@ -89,8 +90,8 @@ def test_a_folder_is_compared_in_its_order(a_case: Case, tmp_path) -> None:
         write_volume(path, Volume(encode_label(wrong, "brats2020"), a_case.affine))
     told = []
     pairs, missing = pair_up(tmp_path / "data", tmp_path / "predictions")
-    found = compare_all(pairs, lambda fraction, _message: told.append(fraction))
-    assert [(case.case_id, case.mean_dice) for case in found] == [("a", 1.0), ("b", 0.0)]
+    found = compare_all(pairs, on_progress=lambda fraction, _message: told.append(fraction))
+    assert [(case.case_id, case.mean_dice) for case in found.results] == [("a", 1.0), ("b", 0.0)]
     assert missing == ()
     assert told == [0.5, 1.0]
 

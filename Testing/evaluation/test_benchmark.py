@@ -115,7 +115,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(plan: Plan, capsys: pytes
     assert main([*as_arguments(plan), "--stages", "train"]) == 1
     failed = json.loads(capsys.readouterr().out)["failed"]
     assert list(failed) == ["tiny, fold 0"]
-    assert "exit code 1: protosegbrain: KeyError" in failed["tiny, fold 0"]
+    assert "exit code 1: protosegbrain: Unexpected error (KeyError" in failed["tiny, fold 0"]
     assert [run.network for run in trained(plan)] == ["peer"]
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from phantom import AFFINE, brats_label, classes, write_phantom
 
-from ProtoSegBrainLib.evaluation.evaluate import evaluate, find_prediction, summarise
-from ProtoSegBrainLib.images.case import Case
+from ProtoSegBrainLib.evaluation.evaluate import evaluate, summarise
+from ProtoSegBrainLib.images.case import Case, Reading
 from ProtoSegBrainLib.images.codings import encode_label
+from ProtoSegBrainLib.images.formats import write_volume
 from ProtoSegBrainLib.images.simulate import write_case
-from ProtoSegBrainLib.images.volume import Volume, write_volume
+from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.result.metrics import RegionScore
 
 
@@ -26,6 +28,11 @@ def data(a_case: Case, tmp_path: Path) -> Path:
     no_et = np.where(a_case.label == 3, 1, a_case.label).astype(np.uint8)
     write_case(a_case, folder)
     write_case(replace(a_case, case_id="simulated_low", label=no_et), folder)
+    return folder
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir()
     return folder
 
 
@@ -129,10 +136,49 @@ def test_wrong_grid_truth_itself_and_values(a_case: Case, data: Path, tmp_path: 
         evaluate(data, predictions, tmp_path / "scores.txt")
 
 
-def test_other_names(tmp_path: Path) -> None:
-    (tmp_path / "a.nii.gz").touch()
-    assert find_prediction(tmp_path, "a") == tmp_path / "a.nii.gz"
-    assert find_prediction(tmp_path, "b") is None
+def test_a_case_that_cannot_be_scored_stops_no_other(a_case: Case, data: Path, tmp_path: Path) -> None:
+    assert a_case.label is not None
+    predictions = tmp_path / "predictions"
+    predict_as(a_case, a_case.label, predictions)
+    predict_as(replace(a_case, case_id="simulated_low"), a_case.label, predictions)
+    damaged = data / "simulated_low" / "simulated_low_seg.nii.gz"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    summary = evaluate(data, predictions, tmp_path / "scores.csv")
+    assert (summary.n_cases, list(summary.failed)) == (1, ["simulated_low"])
+    assert "simulated_low_seg.nii.gz" in summary.failed["simulated_low"]
+    assert [row["case_id"] for row in csv.DictReader((tmp_path / "scores.csv").open())] == ["simulated_3"]
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert written["failed"] == summary.failed
+    assert written["codings"] == {"labels": {"brats2020": 1}, "predictions": {"brats2020": 1}}
+
+
+def test_a_label_in_another_coding_is_said_where_scores_are_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A perfect prediction, and a label as nnU-Net codes it: the scores of TC mean nothing, unless it is named."""
+    write_phantom(tmp_path / "data" / "x", label=np.array([0, 2, 1, 3], np.uint8)[classes()])
+    write_volume(make(tmp_path / "predictions") / "x_seg.nii.gz", Volume(brats_label(), AFFINE))
+    places = tmp_path / "data", tmp_path / "predictions", tmp_path / "scores.csv"
+    summary = evaluate(*places)
+    assert summary.groups["all"]["TC"].metrics["dice"].mean < 0.3
+    (said,) = summary.warnings["x"]
+    assert said == "The label was read as brats2023; by the images it is rather nnunet: --labels nnunet."
+    assert f"x: {said}" in caplog.text
+    assert json.loads((tmp_path / "scores.json").read_text())["warnings"] == {"x": [said]}
+    summary = evaluate(*places, reading=Reading(labels="nnunet"))
+    assert summary.groups["all"]["TC"].metrics["dice"].mean == 1
+    assert summary.warnings == {}
+
+
+def test_what_is_predicted_in_a_cavity_counts_against_it(tmp_path: Path) -> None:
+    tumour = classes()
+    write_phantom(tmp_path / "data" / "x", label=np.array([0, 4, 2, 3], np.uint8)[tumour])
+    write_volume(make(tmp_path / "predictions") / "x_seg.nii.gz", Volume(brats_label(), AFFINE))
+    summary = evaluate(tmp_path / "data", tmp_path / "predictions", tmp_path / "scores.csv")
+    cavity, rest = (np.count_nonzero(mask) for mask in (tumour == 1, tumour > 1))
+    assert summary.codings["labels"] == {"brats2024": 1}
+    assert summary.groups["all"]["WT"].metrics["dice"].mean == pytest.approx(2 * rest / (2 * rest + cavity))
+    assert any("resection cavity: 0.6 ml, left out of the regions" in sentence for sentence in summary.warnings["x"])
 
 
 def test_real_label_scores_perfectly_against_itself(real_data: Path, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 from ProtoSegBrainLib.commands.cli import main
 from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.codings import encode_label
+from ProtoSegBrainLib.images.formats import write_volume
 from ProtoSegBrainLib.images.simulate import write_case
-from ProtoSegBrainLib.images.volume import Volume, write_volume
+from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.training.logbook import Logbook
 
 KEPT_LOG = """\

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from by_hand import evidence_for, prediction_for, without_prototypes
 
-from ProtoSegBrainLib.explanation.findings import findings
+from ProtoSegBrainLib.explanation.findings import doubts, findings
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.network.evidence import Prototype
 from ProtoSegBrainLib.result.prediction import FINDINGS
@@ -106,3 +106,18 @@ def test_only_regions_that_the_model_finds_are_reported(prediction):
     assert list(found["regions"]) == ["WT"]
     assert found["enhancing_diameters_mm"] is None
     assert found["location"]["side"] == "right"
+
+
+def test_a_flagged_scan_is_probably_poor_and_says_why(prediction):
+    found = findings(prediction)
+    assert doubts(found) == ()
+    for region, dice in zip(found["regions"].values(), (0.62, 0.4, None), strict=True):
+        region["predicted_dice"] = dice
+    found["out_of_distribution"] = {"flag": True, "reasons": ["T1 is empty in 70% of the brain", "T2 is noisy"]}
+    assert doubts(found) == (
+        "This result is probably poor: T1 is empty in 70% of the brain; T2 is noisy. "
+        "The scan is unlike the training data; expected Dice WT .62, TC .40.",
+    )
+    for region in found["regions"].values():
+        region["predicted_dice"] = None
+    assert doubts(found)[0].endswith("The scan is unlike the training data.")

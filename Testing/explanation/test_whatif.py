@@ -13,7 +13,7 @@ from by_hand import evidence_for, prediction_for, without_prototypes
 from ProtoSegBrainLib.explanation.explain import explain_voxel
 from ProtoSegBrainLib.explanation.whatif import whatif
 from ProtoSegBrainLib.images.case import Case, read_case
-from ProtoSegBrainLib.network.evidence import Calibration, RegionReliability
+from ProtoSegBrainLib.network.calibration import Calibration, RegionReliability
 from ProtoSegBrainLib.network.model import ModelConfig, ProtoSegNet
 from ProtoSegBrainLib.network.weights import ModelCard, load_model
 from ProtoSegBrainLib.result.prediction import Prediction

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 from pathlib import Path
 
 import nibabel as nib
@@ -10,6 +13,7 @@ import pytest
 import SimpleITK
 from small_case import (
     AFFINE,
+    BRATS_2021,
     CLASSES,
     SHAPE,
     assert_is_the_case,
@@ -21,10 +25,11 @@ from small_case import (
     write_brats,
 )
 
-from ProtoSegBrainLib.images.case import case_from_kji, case_from_volumes, read_case, read_case_files
+from ProtoSegBrainLib.images.case import Reading, case_from_kji, case_from_volumes, read_case, read_case_files
 from ProtoSegBrainLib.images.codings import encode_label
-from ProtoSegBrainLib.images.naming import list_cases
-from ProtoSegBrainLib.images.volume import Volume, read_volume, resample
+from ProtoSegBrainLib.images.folders import list_cases
+from ProtoSegBrainLib.images.formats import read_volume, write_volume
+from ProtoSegBrainLib.images.volume import Volume, resample
 from ProtoSegBrainLib.labels import MODALITIES, MSD_CHANNELS
 
 CLASSES[ball((8, 11, 8), 5)] = 2
@@ -50,13 +55,13 @@ def decathlon(tmp_path) -> Path:
 
 def test_decathlon_file_has_its_own_channels_and_coding(decathlon):
     listed = list_cases(decathlon)
-    assert [case_id for case_id, _ in listed] == ["BRATS_001", "BRATS_002"]
-    case = read_case(listed[1][1])
+    assert [case.case_id for case in listed] == ["BRATS_001", "BRATS_002"]
+    case = read_case(listed[1])
     assert_is_the_case(case)
     assert (case.case_id, case.label_convention) == ("BRATS_002", "msd")
     np.testing.assert_array_equal(case.label, CLASSES)
     assert (CLASSES == 1).sum() != (CLASSES == 2).sum()  # else a swap would go unseen
-    assert read_case(listed[1][1], with_label=False).label is None
+    assert read_case(listed[1], with_label=False).label is None
 
 
 def test_decathlon_folder_of_one_case_is_that_case(decathlon):
@@ -76,7 +81,7 @@ def test_slicer_arrays_are_turned_round():
     with pytest.raises(ValueError, match="arrays lacks t2f"):
         case_from_kji({k: v for k, v in arrays.items() if k != "t2f"}, dict.fromkeys(arrays, AFFINE), "node")
     with pytest.raises(ValueError, match=r"FLAIR.*NaN"):
-        case_from_kji(arrays | {"t2f": np.full(SHAPE, np.nan)}, dict.fromkeys(arrays, AFFINE), "node")
+        case_from_kji(arrays | {"t2f": np.full(SHAPE[::-1], np.nan)}, dict.fromkeys(arrays, AFFINE), "node")
 
 
 def test_images_in_memory_are_named_by_their_modality():
@@ -135,8 +140,7 @@ def test_four_grids_of_one_space_agree_with_the_aligned_case(tmp_path):
     core = ball((9, 12, 8), 4)  # away from the brain's edge, where the ramps are smooth
     for role in ("t1n", "t2w", "t2f"):
         np.testing.assert_allclose(case.images[MODALITIES.index(role)][core], aligned[role][core], atol=0.1)
-    assert len(case.warnings) == 3
-    assert all("resampled to the grid of t1c.nii.gz" in sentence for sentence in case.warnings)
+    assert sum("resampled to the grid of t1c.nii.gz" in sentence for sentence in case.warnings) == 3
     for role, original in zip(MODALITIES, case.originals, strict=True):
         np.testing.assert_allclose(original.affine, grids[role][1], atol=1e-5)
         np.testing.assert_array_equal(original.array, read_volume(files[role]).array)
@@ -174,7 +178,7 @@ def test_missing_modality(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_case(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="no image file"):
+    with pytest.raises(FileNotFoundError, match="no case found"):
         read_case(tmp_path / "empty")
     files = by_role(write_brats(tmp_path, "whole"))
     with pytest.raises(FileNotFoundError, match=r"gone\.nii"):
@@ -192,7 +196,7 @@ def test_truncated_file(tmp_path):
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        (CLASSES * 2, "label values 6 are unknown"),
+        (CLASSES * 2, "label values .*6 are unknown"),
         (four_dimensional(CLASSES), "3-D"),
     ],
 )
@@ -205,6 +209,71 @@ def test_single_file_that_is_not_decathlon(tmp_path):
     write(tmp_path / "one.nii.gz", images()["t1n"])
     with pytest.raises(ValueError, match=r"one\.nii\.gz: a single file must be 4-D with the channels FLAIR, T1, T1ce"):
         read_case(tmp_path / "one.nii.gz")
+
+
+# --- results of our own ---
+
+
+def as_result(path: Path, array: np.ndarray) -> Path:
+    write_volume(path, Volume(array, AFFINE), description="ProtoSegBrain, research use only")
+    return path
+
+
+def test_a_result_beside_the_images_is_no_experts_label(tmp_path):
+    folder = write_brats(tmp_path)
+    as_result(folder / "Case_7_seg.nii.gz", encode_label(CLASSES, "brats2020"))
+    case = read_case(folder)
+    assert case.label is None
+    assert "label" not in case.files
+    (said,) = case.warnings
+    assert "Case_7_seg.nii.gz is a result of ProtoSegBrain, not an expert's label" in said
+    assert read_case(folder, with_label=False).warnings == ()
+    given = read_case_files(**by_role(folder), label=folder / "Case_7_seg.nii.gz")
+    assert (given.label, given.warnings) == (None, (said,))
+
+
+def test_a_result_is_no_scan(tmp_path):
+    files = by_role(write_brats(tmp_path))
+    files["t2f"] = as_result(tmp_path / "Case_7_unc.nii.gz", images()["t2f"])
+    with pytest.raises(ValueError, match=r"Case_7_unc\.nii\.gz is a result of ProtoSegBrain.*no scan"):
+        read_case_files(**files)
+    four = as_result(tmp_path / "Case_7_prob.nii.gz", np.stack([images()[role] for role in MSD_CHANNELS], axis=-1))
+    with pytest.raises(ValueError, match=r"Case_7_prob\.nii\.gz is a result of ProtoSegBrain"):
+        read_case(four)
+
+
+# --- files as they are kept ---
+
+
+@pytest.mark.parametrize("suffix", [".img", ".mgz", ".nii.bz2", ".nii.xz", ".nrrd", ".mha"])
+def test_a_folder_of_any_format(tmp_path, suffix):
+    for role, array in images().items():
+        path = tmp_path / f"x_{BRATS_2021[role]}{suffix}"
+        if suffix in (".nrrd", ".mha"):
+            write(path, array)
+        else:
+            kind = {".img": nib.Nifti1Pair, ".mgz": nib.MGHImage}.get(suffix, nib.Nifti1Image)
+            image = kind(array, AFFINE)
+            pack = {".nii.bz2": bz2.compress, ".nii.xz": lzma.compress}.get(suffix)
+            if pack:
+                path.write_bytes(pack(image.to_bytes()))
+            else:
+                nib.save(image, path)
+    assert_is_the_case(read_case(tmp_path))
+
+
+def test_what_a_file_says_of_itself_is_a_warning_of_the_case(tmp_path):
+    files = by_role(write_brats(tmp_path))
+    image = nib.Nifti1Image(images()["t2f"], AFFINE)
+    image.set_sform(AFFINE @ nib.affines.from_matvec(np.eye(3), [2, 0, 0]), 1)
+    image.set_qform(AFFINE, 1)
+    files["t2f"].write_bytes(gzip.compress(image.to_bytes()) + b"garbage")
+    by_sform, by_qform = (read_case(tmp_path / "Case_7", reading=Reading(geometry=form)) for form in (None, "qform"))
+    assert [s for s in by_sform.warnings if "7 bytes follow" in s]
+    assert [s for s in by_sform.warnings if "up to 5.2 mm apart; the sform was taken" in s]
+    assert [s for s in by_qform.warnings if "up to 5.2 mm apart; the qform was taken" in s]
+    np.testing.assert_array_equal(by_qform.images[3], images()["t2f"])
+    assert not np.array_equal(by_sform.images[3], images()["t2f"])
 
 
 # --- real cases ---

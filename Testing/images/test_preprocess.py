@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ProtoSegBrainLib.images.case import Case, read_case
-from ProtoSegBrainLib.images.naming import list_cases
+from ProtoSegBrainLib.images.folders import list_cases
 from ProtoSegBrainLib.images.preprocess import MARGIN_VOXELS, prepare, to_reference
 from ProtoSegBrainLib.images.volume import Volume, resample
 from ProtoSegBrainLib.result.metrics import dice
@@ -206,7 +206,7 @@ def test_a_case_without_a_brain_is_refused():
 
 
 def test_a_real_case_comes_back_exactly(real_data):
-    folder = list_cases(real_data / "brats")[0][1]
+    folder = list_cases(real_data / "brats")[0].place
     case = read_case(folder)
     network_input = prepare(case)
     assert max(network_input.brain.shape) < 200

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
-import os
 
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK
 
 from ProtoSegBrainLib.images.volume import (
     Volume,
@@ -18,12 +15,10 @@ from ProtoSegBrainLib.images.volume import (
     canonical,
     corners,
     overlap,
-    read_volume,
     resample,
     same_grid,
     same_lattice,
     voxel_ml,
-    write_volume,
 )
 
 SLOPE_PER_MM = np.array([2.0, -3.0, 5.0])
@@ -164,144 +159,6 @@ def test_overlap_is_the_share_of_the_smaller_field_of_view():
     assert overlap(large, Volume(np.zeros((4, 4, 4)), part)) == 1
     part[0, 3] = 100
     assert overlap(large, Volume(np.zeros((10, 20, 20)), part)) == 0
-
-
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
-def test_what_is_written_is_read(tmp_path, numbers, name, dtype):
-    write_volume(tmp_path / name, Volume((numbers.array % 256).astype(dtype), OBLIQUE), description="simulated")
-    back = read_volume(tmp_path / name)
-    np.testing.assert_array_equal(back.array, (numbers.array % 256).astype(dtype))
-    assert back.array.dtype == dtype
-    np.testing.assert_allclose(back.affine, OBLIQUE, atol=1e-5)
-    header = nib.load(tmp_path / name).header
-    assert (header["sform_code"], header["qform_code"]) == (1, 1)
-    assert header.get_xyzt_units()[0] == "mm"
-    assert bytes(header["descrip"]).startswith(b"simulated")
-    np.testing.assert_allclose(header.get_qform(), OBLIQUE, atol=1e-4)
-    assert os.listdir(tmp_path) == [name]
-
-
-def test_channels_and_slope_are_written(tmp_path):
-    array = np.arange(48, dtype=np.uint16).reshape(2, 3, 4, 2)
-    write_volume(tmp_path / "a.nii.gz", Volume(array, OBLIQUE), slope=0.5)
-    np.testing.assert_array_equal(nib.load(tmp_path / "a.nii.gz").get_fdata(), array / 2)
-    back = read_volume(tmp_path / "a.nii.gz").array
-    np.testing.assert_array_equal(back, array / 2)
-    assert back.dtype == np.float32
-
-
-def test_sheared_affine_goes_to_the_sform_alone(tmp_path, numbers):
-    sheared = OBLIQUE.copy()
-    sheared[0, 1] += 0.3
-    write_volume(tmp_path / "a.nii", Volume(numbers.array, sheared))
-    header = nib.load(tmp_path / "a.nii").header
-    assert header["qform_code"] == 0
-    np.testing.assert_allclose(read_volume(tmp_path / "a.nii").affine, sheared, atol=1e-5)
-
-
-def test_types_that_nifti_lacks_are_widened(tmp_path):
-    write_volume(tmp_path / "a.nii", Volume(np.ones((2, 2, 2), bool), np.eye(4)))
-    assert read_volume(tmp_path / "a.nii").array.dtype == np.uint8
-    write_volume(tmp_path / "b.nii", Volume(np.ones((2, 2, 2), np.float16), np.eye(4)))
-    assert read_volume(tmp_path / "b.nii").array.dtype == np.float32
-
-
-def test_foreign_byte_order_is_turned_to_the_headers(tmp_path, numbers):
-    swapped = numbers.array.astype(numbers.array.dtype.newbyteorder("S"))
-    write_volume(tmp_path / "scan.nii", Volume(swapped, numbers.affine))
-    np.testing.assert_array_equal(read_volume(tmp_path / "scan.nii").array, numbers.array)
-
-
-def test_failed_writing_leaves_no_file(tmp_path, numbers):
-    with pytest.raises(nib.spatialimages.HeaderDataError):
-        write_volume(tmp_path / "a.nii.gz", Volume(np.zeros((2, 2, 2), "datetime64[s]"), OBLIQUE))
-    with pytest.raises(ValueError, match=r"\.nii\.gz"):
-        write_volume(tmp_path / "a.nrrd", numbers)
-    (tmp_path / "taken.nii").mkdir()
-    with pytest.raises(OSError, match="taken"):
-        write_volume(tmp_path / "taken.nii", numbers)
-    assert os.listdir(tmp_path) == ["taken.nii"]
-
-
-@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
-def test_itk_files_come_back_in_ras(tmp_path, numbers, suffix):
-    """SimpleITK writes the image at the same place in its own LPS; a NIfTI file it writes is the cross-check."""
-    image = SimpleITK.GetImageFromArray(numbers.array.T)
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ OBLIQUE
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
-    SimpleITK.WriteImage(image, str(tmp_path / f"a{suffix}"))
-    volume = read_volume(tmp_path / f"a{suffix}")
-    np.testing.assert_array_equal(volume.array, numbers.array)
-    np.testing.assert_allclose(volume.affine, OBLIQUE, atol=1e-4)
-
-
-def test_nrrd_that_says_ras_is_not_flipped_twice(tmp_path):
-    data = np.arange(24, dtype=np.uint8)
-    text = (
-        "NRRD0004\ntype: uint8\ndimension: 3\nspace: right-anterior-superior\nsizes: 2 3 4\n"
-        "space directions: (1,0,0) (0,2,0) (0,0,3)\nspace origin: (10,20,30)\nkinds: domain domain domain\n"
-        "encoding: raw\n\n"
-    )
-    (tmp_path / "a.nrrd").write_bytes(text.encode() + data.tobytes())
-    volume = read_volume(tmp_path / "a.nrrd")
-    np.testing.assert_array_equal(volume.array, data.reshape(2, 3, 4, order="F"))
-    np.testing.assert_allclose(volume.affine, nib.affines.from_matvec(np.diag([1, 2, 3]), [10, 20, 30]))
-
-
-def test_channels_of_itk_files_come_last(tmp_path):
-    array = np.arange(48, dtype=np.uint8).reshape(2, 3, 4, 2)
-    image = SimpleITK.GetImageFromArray(array.transpose(2, 1, 0, 3), isVector=True)
-    SimpleITK.WriteImage(image, str(tmp_path / "a.mha"))
-    np.testing.assert_array_equal(read_volume(tmp_path / "a.mha").array, array)
-
-
-def test_trailing_axis_of_length_one_is_dropped_and_nifti2_read(tmp_path):
-    nib.save(nib.Nifti2Image(np.ones((2, 3, 4, 1), np.uint8), np.eye(4)), tmp_path / "a.nii")
-    assert read_volume(tmp_path / "a.nii").array.shape == (2, 3, 4)
-
-
-def test_gzip_is_known_by_content_and_may_have_several_members(tmp_path, numbers):
-    write_volume(tmp_path / "a.nii", numbers)
-    data = (tmp_path / "a.nii").read_bytes()
-    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(data[:300]) + gzip.compress(data[300:]))
-    (tmp_path / "c.nii.gz").write_bytes(data)
-    for name in ("b.nii.gz", "c.nii.gz"):
-        np.testing.assert_array_equal(read_volume(tmp_path / name).array, numbers.array)
-
-
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
-@pytest.mark.parametrize("damage", ["cut", "empty", "foreign"])
-def test_damaged_file_is_named(tmp_path, numbers, suffix, damage):
-    path = tmp_path / f"scan{suffix}"
-    if suffix.startswith(".nii"):
-        write_volume(path, numbers)
-    else:
-        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(numbers.array), str(path))
-    data = path.read_bytes()
-    path.write_bytes({"cut": data[: len(data) * 2 // 3], "empty": b"", "foreign": b"hello " * 200}[damage])
-    with pytest.raises(ValueError, match=f"scan{suffix} cannot be read"):
-        read_volume(path)
-
-
-def test_other_bad_files(tmp_path, numbers):
-    with pytest.raises(FileNotFoundError, match=r"no\.nii"):
-        read_volume(tmp_path / "no.nii")
-    (tmp_path / "short.nii").write_bytes(b"hello")
-    with pytest.raises(ValueError, match=r"short\.nii cannot be read.*348 bytes, the file has 5"):
-        read_volume(tmp_path / "short.nii")
-    (tmp_path / "scan.dcm").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"scan\.dcm.*\.nrrd"):
-        read_volume(tmp_path / "scan.dcm")
-    nib.save(nib.Nifti1Image(np.ones((4, 4), np.uint8), np.eye(4)), tmp_path / "flat.nii")
-    with pytest.raises(ValueError, match=r"flat\.nii.*three axes"):
-        read_volume(tmp_path / "flat.nii")
-    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.complex64), np.eye(4)), tmp_path / "complex.nii")
-    with pytest.raises(ValueError, match="complex"):
-        read_volume(tmp_path / "complex.nii")
 
 
 def test_volume_refuses_what_has_no_place(numbers):

@@ -9,15 +9,9 @@ import numpy as np
 import pytest
 from by_hand import evidence_for
 
-from ProtoSegBrainLib.network.evidence import (
-    Calibration,
-    Evidence,
-    Familiarity,
-    Neighbour,
-    Normality,
-    Prototype,
-    RegionReliability,
-)
+from ProtoSegBrainLib.network.calibration import Calibration, Familiarity, Normality, RegionReliability
+from ProtoSegBrainLib.network.evidence import Evidence, Neighbour, Prototype
+from ProtoSegBrainLib.records import stored
 
 RECORD = Prototype(0, "ET", "case_1", (1.5, -2.0, 3.25), 2.0, {"t1c": 2.5}, 0.0, tuple(np.linspace(0, 4, 101)))
 
@@ -64,7 +58,7 @@ def test_json_gives_it_back_to_the_last_bit(rng: np.random.Generator) -> None:
     evidence = replace(
         evidence_for(["ED", "ET", "NCR"]),
         weight=weight,
-        prototypes=(RECORD,),
+        prototypes=tuple(replace(RECORD, index=i, class_name=name) for i, name in enumerate(("ED", "ET", "NCR"))),
         calibration=Calibration((1, 2, 3, 4), 0.5),
     )
     back = Evidence.from_dict(json.loads(json.dumps(evidence.to_dict())))
@@ -84,10 +78,10 @@ def test_the_record_of_a_prototype_survives_json_and_old_ones_lack_a_portrait() 
         stability=0.9,
         neighbours=(Neighbour("case_2", (1.0, 2.0, 3.0), 0.25),),
     )
-    assert Prototype.from_dict(json.loads(json.dumps(asdict(full)))) == full
+    assert stored(json.loads(json.dumps(asdict(full))), Prototype) == full
     known = ("index", "class_name", "case_id", "position_mm", "patch_size_mm", "profile", "projection_distance")
     old = {name: asdict(RECORD)[name] for name in known}
-    assert Prototype.from_dict(old) == replace(RECORD, similarity_quantiles=())
+    assert stored(old, Prototype) == replace(RECORD, similarity_quantiles=())
 
 
 def test_a_calibration_survives_json_and_old_ones_know_less() -> None:
@@ -99,9 +93,9 @@ def test_a_calibration_survives_json_and_old_ones_know_less() -> None:
         reliability=(RegionReliability("WT", 50, 0.01, 0.3, 0.9, None, (0.5, 0.0, 0.1, 0.0, 0.2), 0.08),),
         familiarity=Familiarity(normality, None, 50),
     )
-    assert Calibration.from_dict(json.loads(json.dumps(asdict(full)))) == full
+    assert stored(json.loads(json.dumps(asdict(full))), Calibration) == full
     old = {"temperature": [1.0, 1.0, 1.0, 1.0], "minimum_et_ml": 0.5}
-    assert Calibration.from_dict(old) == Calibration(minimum_et_ml=0.5)
+    assert stored(old, Calibration) == Calibration(minimum_et_ml=0.5)
 
 
 def test_a_temperature_must_be_positive() -> None:
@@ -127,3 +121,25 @@ def test_a_prototypes_scale_is_read_between_its_quantiles() -> None:
     record = replace(RECORD, similarity_quantiles=(0.0, 1.0, 3.0))
     assert [record.similarity_at(per_cent) for per_cent in (0, 25, 50, 75, 100)] == [0, 0.5, 1, 2, 3]
     assert replace(RECORD, similarity_quantiles=()).similarity_at(50) is None
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("weight", [[1.0], [1.0]], "weight must have the shape"),
+        ("weight", [[1.0], [1.0, 2.0], [1.0], [1.0]], "rows of one length"),
+        ("weight", [["x"], [1.0], [1.0], [1.0]], r"weight\[0\]\[0\]: expected a number"),
+        ("bias", [0.0], "bias must have the shape"),
+        ("bias", [0.0, 1e39, 0.0, 0.0], "bias holds what is not a number"),
+        ("prototype_class", ["tumour"], "prototype_class is of background"),
+        ("similarity", "euclid", "similarity must be log or cosine"),
+        ("epsilon", 0, "epsilon must lie between"),
+        ("prototype_stride", 10**9, "prototype_stride must lie between"),
+        ("prototypes", [asdict(replace(RECORD, index=3))], r"prototypes\[0\]: expected index and class \(0, 'ET'\)"),
+    ],
+)
+def test_a_wrong_part_of_it_is_named(part: str, value: object, message: str) -> None:
+    content = json.loads(json.dumps(evidence_for(["ET"]).to_dict()))
+    assert Evidence.from_dict(content).prototype_class == ("ET",)
+    with pytest.raises(ValueError, match=message):
+        Evidence.from_dict(content | {part: value})

@@ -158,9 +158,9 @@ def test_a_worker_that_is_killed_is_told_and_the_next_run_has_another(module, a_
 
 def test_a_real_case_from_a_folder(panel, real_data, tmp_path):
     from ProtoSegBrainLib.images.case import read_case
-    from ProtoSegBrainLib.images.naming import list_cases
+    from ProtoSegBrainLib.images.folders import list_cases
 
-    _, folder = next(iter(list_cases(_first_data_set(real_data))))
+    folder = list_cases(_first_data_set(real_data))[0].place
     FileDialog.answers.append(str(folder))
     panel.click("loadFolderButton")
     case = read_case(folder, with_label=False)
@@ -175,7 +175,7 @@ def test_a_real_case_from_a_folder(panel, real_data, tmp_path):
 
 def _first_data_set(folder: Path) -> Path:
     """The first folder below that holds cases."""
-    from ProtoSegBrainLib.images.naming import list_cases
+    from ProtoSegBrainLib.images.folders import list_cases
 
     for candidate in [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]:
         try:

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from phantom import classes, write_phantom
 from synthetic import AFFINE, training_case
 
-from ProtoSegBrainLib.images.case import Case
+from ProtoSegBrainLib.images.case import Case, Reading
+from ProtoSegBrainLib.images.codings import encode_label
 from ProtoSegBrainLib.images.preprocess import prepare
 from ProtoSegBrainLib.images.simulate import write_case
 from ProtoSegBrainLib.patches import cases
@@ -58,7 +60,7 @@ def test_the_kept_voxels_belong_to_their_class(data, tmp_path):
 
 def test_a_second_call_reads_the_cache_only(data, tmp_path, monkeypatch):
     (first,) = prepare_data(data, ["first"], tmp_path)
-    monkeypatch.setattr(cases, "read_case", lambda folder: pytest.fail(f"read {folder} again"))
+    monkeypatch.setattr(cases, "read_case", lambda folder, **_: pytest.fail(f"read {folder} again"))
     (second,) = prepare_data(data, ["first"], tmp_path)
     assert torch.equal(first.images, second.images)
     assert torch.equal(first.label, second.label)
@@ -87,6 +89,40 @@ def test_a_cache_cut_short_is_made_again(data, tmp_path):
     (second,) = prepare_data(data, ["first"], tmp_path)
     assert torch.equal(whole, second.images)
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_cache_that_was_read_in_another_way_is_made_again(tmp_path):
+    write_phantom(tmp_path / "data" / "x", label=encode_label(classes(), "nnunet"))
+    where = tmp_path / "data", ["x"], tmp_path / "cache"
+    (wrong,) = prepare_data(*where)
+    (right,) = prepare_data(*where, reading=Reading(labels="nnunet"))
+    assert torch.equal(right.label == 1, wrong.label == 2)
+    assert torch.equal(prepare_data(*where)[0].label, wrong.label)
+
+
+def test_a_cache_of_an_earlier_version_holds_what_the_values_said(data, tmp_path, monkeypatch):
+    prepare_data(data, ["first"], tmp_path)
+    kept = json.loads((tmp_path / "first.json").read_text())
+    (tmp_path / "first.json").write_text(json.dumps({"affine": kept["affine"]}))
+    monkeypatch.setattr(cases, "read_case", lambda folder, **_: pytest.fail(f"read {folder} again"))
+    assert prepare_data(data, ["first"], tmp_path)[0].warnings == ()
+
+
+def test_what_is_known_of_a_label_is_said_each_time(tmp_path, caplog):
+    write_phantom(tmp_path / "data" / "x", label=encode_label(classes(), "nnunet"))
+    said = "The label was read as brats2023; by the images it is rather nnunet: --labels nnunet."
+    for _ in range(2):
+        caplog.clear()
+        (case,) = prepare_data(tmp_path / "data", ["x"], tmp_path / "cache")
+        assert case.warnings == (said,)
+        assert caplog.messages == [f"x: {said}"]
+
+
+def test_a_case_whose_label_is_damaged_is_named(tmp_path):
+    folder = write_phantom(tmp_path / "data" / "x", label=encode_label(classes(), "brats2020"))
+    (folder / "x_seg.nii.gz").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"Case x: .*x_seg\.nii\.gz"):
+        prepare_data(tmp_path / "data", ["x"], tmp_path / "cache")
 
 
 def test_a_missing_case_is_named(data, tmp_path):

@@ -12,7 +12,8 @@ import pytest
 from by_hand import AVERAGE, evidence_for, prototype
 
 from ProtoSegBrainLib.explanation.patch import Patch
-from ProtoSegBrainLib.network.evidence import Calibration, Evidence, Neighbour, Prototype
+from ProtoSegBrainLib.network.calibration import Calibration
+from ProtoSegBrainLib.network.evidence import Evidence, Neighbour, Prototype
 from ProtoSegBrainLib.pictures.cards import write_cards
 
 

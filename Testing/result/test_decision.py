@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ProtoSegBrainLib.network.evidence import Calibration
+from ProtoSegBrainLib.network.calibration import Calibration
 from ProtoSegBrainLib.result.decision import (
     RELABELLED,
     components,

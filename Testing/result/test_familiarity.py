@@ -11,7 +11,8 @@ from by_hand import evidence_for, prediction_for, without_prototypes
 from ProtoSegBrainLib.images.preprocess import prepare
 from ProtoSegBrainLib.images.simulate import SimulationConfig, simulate_case
 from ProtoSegBrainLib.images.volume import Volume
-from ProtoSegBrainLib.network.evidence import Calibration, Familiarity, Normality
+from ProtoSegBrainLib.network.calibration import Calibration, Familiarity, Normality
+from ProtoSegBrainLib.records import stored
 from ProtoSegBrainLib.result.familiarity import (
     assess,
     fit_familiarity,
@@ -184,7 +185,7 @@ def test_a_tumour_marked_with_less_certainty_than_nine_of_ten_is_flagged() -> No
     assert unsure["score"] == pytest.approx(1.207, abs=1e-3)
     assert "unsure of the tumour that it marked (mean probability 0.65)" in unsure["sentence"]
     assert not judge(only_certainty, {}, LIKENESS | {"tumour_certainty": 0.72})["flag"]
-    assert Familiarity.from_dict(asdict(known)) == known
+    assert stored(asdict(known), Familiarity) == known
 
 
 def test_assess_reads_the_prediction() -> None:
@@ -231,3 +232,14 @@ def test_a_result_without_prototypes_is_assessed(looks: list[dict[str, float]]) 
     said = assess(unsure)
     assert said["flag"] is True
     assert "unsure of the tumour" in said["sentence"]
+
+
+def test_a_simulated_case_says_so_whatever_else_is_known() -> None:
+    prediction = replace(
+        prediction_for(np.zeros((2, 2, 2, 2)), evidence_for(["background", "ET"])), case_id="simulated_1"
+    )
+    normal = Normality(("tumour_share",), (0.0,), (1e6,), ((1.0,),), 1.0)
+    known = replace(prediction.evidence, calibration=Calibration(familiarity=Familiarity(None, normal, 30)))
+    for each in (prediction, replace(prediction, evidence=known)):
+        assert assess(each)["sentence"].startswith("This case is simulated, no patient. ")
+    assert "simulated" not in assess(replace(prediction, case_id="x"))["sentence"]

@@ -13,7 +13,7 @@ from by_hand import evidence_for, without_prototypes
 
 from ProtoSegBrainLib.result import prediction_files as module
 from ProtoSegBrainLib.result.prediction import Prediction, volumes_ml
-from ProtoSegBrainLib.result.prediction_files import output_files, read_prediction, write_prediction
+from ProtoSegBrainLib.result.prediction_files import fill, read_prediction, size_bytes, write_prediction
 
 AFFINE = np.array([[-1.5, 0, 0.2, 10], [0, 0, 2, -7], [0.1, 3, 0, 5], [0, 0, 0, 1]], float)
 
@@ -90,6 +90,21 @@ def test_uncertainty_is_the_entropy_and_with_several_views_their_disagreement(
     np.testing.assert_allclose(back.disagreement, disagreement, atol=0.51 / 255)
 
 
+def test_more_can_be_said_in_the_summary(a_prediction: Prediction, tmp_path: Path) -> None:
+    files = fill(tmp_path, a_prediction, settings={"geometry": "qform"})
+    assert json.loads(files["prediction"].read_text())["geometry"] == "qform"
+
+
+def test_the_size_is_guessed_from_the_grid(a_prediction: Prediction, tmp_path: Path) -> None:
+    """A BraTS case with 21 prototypes takes 16 MB; with voxels of half the edge there are eight times as many."""
+    brats = size_bytes((240, 240, 155), np.eye(4), 21)
+    assert 16e6 < brats < 32e6
+    finer = size_bytes((480, 480, 310), np.diag([0.5, 0.5, 0.5, 1]), 21)
+    assert finer - brats == pytest.approx(7 * 240 * 240 * 155 * module.BYTES_PER_VOXEL)
+    files = write_prediction(a_prediction, tmp_path)
+    assert sum(path.stat().st_size for path in files.values()) < size_bytes((6, 5, 4), AFFINE, 5)
+
+
 def test_the_look_of_the_images_comes_back(a_prediction: Prediction, tmp_path: Path) -> None:
     look = {"brain_ml": 1400.0, "noise.t1c": 0.123456}
     write_prediction(replace(a_prediction, look=look), tmp_path)
@@ -113,12 +128,6 @@ def test_results_are_not_overwritten_unasked(a_prediction: Prediction, tmp_path:
     assert read_prediction(tmp_path, "another").case_id == "another"
     with pytest.raises(ValueError, match="2 cases"):
         read_prediction(tmp_path)
-
-
-def test_files_of_the_case_itself_are_never_replaced(tmp_path: Path) -> None:
-    own = tmp_path / "folder" / ".." / "x_seg.nii.gz"
-    with pytest.raises(FileExistsError, match=r"x_seg\.nii\.gz is a file of case x itself"):
-        output_files("x", tmp_path, overwrite=True, inputs=[tmp_path / "x_t1.nii.gz", own])
 
 
 @pytest.mark.parametrize("culprit", ["_seg.nii.gz", "_prob.nii.gz", "_sim.nii.gz"])
@@ -148,13 +157,6 @@ def test_bad_requests_are_refused(a_prediction: Prediction, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="brats2020"):
         write_prediction(a_prediction, tmp_path / "a", "brats1999")
     assert not (tmp_path / "a").exists()
-    (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError, match="is a file"):
-        output_files("x", tmp_path / "file")
-    with pytest.raises(FileExistsError, match=r"below cannot be made: .*file is a file"):
-        output_files("x", tmp_path / "file" / "below")
-    with pytest.raises(ValueError, match="plain name"):
-        output_files("../x", tmp_path)
     with pytest.raises(FileNotFoundError, match="no result"):
         read_prediction(tmp_path)
     with pytest.raises(FileNotFoundError, match="no folder"):
@@ -173,6 +175,29 @@ def test_a_damaged_summary_is_bad_input(a_prediction: Prediction, tmp_path: Path
     path = write_prediction(a_prediction, tmp_path)["prediction"]
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(ValueError, match=r"simulated_7_prediction\.json"):
+        read_prediction(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("case_id", 7, "case_id: expected a text; got 7"),
+        ("warnings", "none", "warnings: expected a list"),
+        ("volumes_ml", {"WT": "large"}, r"volumes_ml\.WT: expected a number; got 'large'"),
+        ("files", {"seg": "../seg.nii.gz", "prob": "p.nii.gz"}, r"files\.seg: expected the name of a file"),
+        ("files", {"seg": "seg.nii.gz"}, r"files\.prob missing"),
+        ("label_coding", {"convention": "mine"}, r"label_coding\.convention: expected brats2020, .*; got 'mine'"),
+        ("model", {"name": None}, r"model\.name: expected a text; got None"),
+        ("model", {"name": "m", "regions": ["XY"]}, r"model\.regions: expected of WT, TC, ET"),
+        ("look", [], "look: expected a section"),
+    ],
+)
+def test_a_wrong_part_of_a_summary_is_named(
+    a_prediction: Prediction, tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    path = write_prediction(a_prediction, tmp_path)["prediction"]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(ValueError, match=r"simulated_7_prediction\.json is damaged: " + message):
         read_prediction(tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 from by_hand import evidence_for, prediction_for
 
 from ProtoSegBrainLib.labels import REGIONS
-from ProtoSegBrainLib.network.evidence import Calibration, RegionReliability
+from ProtoSegBrainLib.network.calibration import Calibration, RegionReliability
 from ProtoSegBrainLib.result.reliability import (
     UnseenRegion,
     assess_region,
@@ -17,6 +17,7 @@ from ProtoSegBrainLib.result.reliability import (
     expected_calibration_error,
     fit_reliability,
     observe_region,
+    short,
     volume_interval,
 )
 
@@ -145,3 +146,7 @@ def test_memory_order_changes_nothing(rng: np.random.Generator) -> None:
         )
         mixed = observe_region(name, 0, np.asfortranarray(label), np.asfortranarray(probabilities), label, CENTIMETRES)
         np.testing.assert_allclose(plain.features, mixed.features, rtol=1e-5)
+
+
+def test_a_dice_is_written_short() -> None:
+    assert [short(dice) for dice in (0, 0.623, 0.996, 1)] == [".00", ".62", "1.00", "1.00"]

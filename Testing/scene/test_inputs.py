@@ -11,7 +11,7 @@ from ProtoSegBrainScene.inputs import describeAgreement, proposeInputs, roleOfVo
 from ProtoSegBrainScene.result import showPrediction
 
 from ProtoSegBrainLib.images.case import read_case
-from ProtoSegBrainLib.images.naming import list_cases
+from ProtoSegBrainLib.images.folders import list_cases
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES
 
@@ -183,7 +183,7 @@ def test_large_volumes_take_no_time():
 
 
 def test_the_names_of_real_files_give_their_roles(real_data):
-    case = read_case(list_cases(real_data / "brats")[0][1], with_label=False)
+    case = read_case(list_cases(real_data / "brats")[0], with_label=False)
     assert {role: roleOfVolume(Path(path).name.split(".")[0]) for role, path in case.files.items()} == {
         role: role for role in MODALITIES
     }

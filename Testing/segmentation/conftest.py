@@ -15,8 +15,9 @@ from results_folder import NAMES
 from small_model import save_small_model
 from stand_in_worker import STAND_IN
 
+from ProtoSegBrainLib.images.formats import read_volume, write_volume
 from ProtoSegBrainLib.images.simulate import simulate_case, write_case
-from ProtoSegBrainLib.images.volume import Volume, read_volume, write_volume
+from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.segmentation.client import Worker
 from ProtoSegBrainLib.segmentation.job import JobConfig
 from ProtoSegBrainLib.segmentation.predict import PredictConfig
@@ -27,7 +28,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three cases."""
     folder = tmp_path_factory.mktemp("data")
     for seed, name in enumerate(NAMES):
-        write_case(replace(simulate_case(seed, shape=(32, 32, 24)), case_id=name), folder)
+        write_case(replace(simulate_case(seed, shape=(52, 52, 52)), case_id=name), folder)
     return folder
 
 

@@ -12,14 +12,8 @@ from by_hand import evidence_for, prediction_for, without_prototypes
 
 from ProtoSegBrainLib.explanation.findings import findings
 from ProtoSegBrainLib.images.volume import Volume
-from ProtoSegBrainLib.network.evidence import (
-    Calibration,
-    Familiarity,
-    Neighbour,
-    Normality,
-    Prototype,
-    RegionReliability,
-)
+from ProtoSegBrainLib.network.calibration import Calibration, Familiarity, Normality, RegionReliability
+from ProtoSegBrainLib.network.evidence import Neighbour, Prototype
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainLib.segmentation import exchange
 from ProtoSegBrainLib.segmentation.exchange import receive_prediction, receive_volumes, send_prediction, send_volumes
@@ -41,14 +35,16 @@ def laid_out(array: np.ndarray, order: str) -> np.ndarray:
 def a_prediction(rng: np.random.Generator) -> Prediction:
     """With every field filled, by numbers that no rounding leaves alone."""
     prototype = Prototype(
-        1, "ET", "case", (1 / 3, 2.0, -3.0), 11.0, {"T1ce": 1 / 7}, 0.1, (0.0, 0.5, 1.0), {"a": 0.2}, {"b": 0.3},
-        0.25, 0.9, 0.8, (Neighbour("other", (0.1, 0.2, 0.3), 1e-9),),
+        1, "ET", "case", (1 / 3, 2.0, -3.0), 11.0, {"t1c": 1 / 7}, 0.1, (0.0, 0.5, 1.0), {"t1n": 0.2}, {"ED": 0.3}, 0.25,
+        0.9, 0.8, (Neighbour("other", (0.1, 0.2, 0.3), 1e-9),),
     )  # fmt: skip
+    classes = enumerate(("background", "ET", "ED"))
+    prototypes = tuple(replace(prototype, index=index, class_name=name) for index, name in classes)
     normality = Normality(("x", "y"), (0.1, 0.2), (1.0, 2.0), ((1.0, 0.5), (0.5, 1.0)), 3.3)
-    reliability = RegionReliability("WT", 9, 0.01, 0.2, 0.9, 0.88, (0.1, 0.2), 0.05)
+    reliability = RegionReliability("WT", 9, 0.01, 0.2, 0.9, 0.88, (0.1, 0.2, 0.3, 0.4, 0.5), 0.05)
     calibration = Calibration((1.0, 1.1, 1.2, 1.3), 0.1, 0.2, (reliability,), Familiarity(normality, normality, 7, 0.5))
     evidence = replace(
-        evidence_for(["background", "ET", "ED"], 1 / 3, -0.7), prototypes=(prototype,) * 3, calibration=calibration
+        evidence_for(["background", "ET", "ED"], 1 / 3, -0.7), prototypes=prototypes, calibration=calibration
     )
     prediction = prediction_for(rng.normal(0, 5, (3, 4, 3, 5)), evidence, OBLIQUE)
     prediction = replace(prediction, evidence=replace(evidence, reach=0.7))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from small_model import save_small_model
 from ProtoSegBrainLib.commands.cli import main
 from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.result.prediction import Prediction
+from ProtoSegBrainLib.result.writer import Writer
 from ProtoSegBrainLib.segmentation import folder as module
 from ProtoSegBrainLib.segmentation import job as job_module
 from ProtoSegBrainLib.segmentation.folder import segment_folder
@@ -147,30 +152,105 @@ def test_bad_requests_are_refused_before_the_work(data: Path, config: JobConfig,
         segment_folder(data, out, config)
 
 
+def test_a_case_that_is_not_clear_is_a_failed_row(data: Path, config: JobConfig, tmp_path: Path) -> None:
+    """Two files for a role, names that say nothing, one name twice."""
+    cases = tmp_path / "cases"
+    shutil.copytree(data, cases)
+    twice = cases / "case_2"
+    shutil.copy(twice / "case_2_flair.nii.gz", twice / "case_2_T2_FLAIR.nii.gz")
+    for number, path in enumerate(sorted((cases / "case_3").iterdir())):
+        path.rename(path.with_name(f"image{number}.nii.gz"))
+    summary = segment_folder(cases, tmp_path / "out", config)
+    assert set(summary.failed) == {"case_2", "case_3"}
+    assert "case_2_T2_FLAIR.nii.gz" in summary.failed["case_2"]
+    assert "image0.nii.gz" in summary.failed["case_3"]
+    assert files(tmp_path / "out").keys() == of("case_1")
+    assert {name: row["status"] for name, row in rows(tmp_path / "out").items()} == {
+        "case_1": "done", "case_2": "failed", "case_3": "failed",
+    }  # fmt: skip
+    assert segment_folder(cases, tmp_path / "out", config).failed == summary.failed
+
+    shutil.copytree(data / "case_1", cases / "copy")
+    summary = segment_folder(cases, tmp_path / "out", config)
+    assert (len(summary.entries), summary.n_failed) == (4, 4), "which of the two is case_1?"
+    assert "copy" in summary.failed["case_1"]
+
+
+def test_the_folder_of_the_images_takes_no_results(data: Path, config: JobConfig, tmp_path: Path) -> None:
+    cases = tmp_path / "cases"
+    shutil.copytree(data, cases)
+    for out in (cases, cases / "case_1", cases / "case_1" / "out"):
+        with pytest.raises(FileExistsError, match="the folder of the images"):
+            segment_folder(cases, out, config)
+    assert files(cases).keys() == set(NAMES)
+    for n_before in (0, 3):  # a new one among the cases is none of them
+        summary = segment_folder(cases, cases / "results", config)
+        assert (len(summary.entries), summary.n_before, summary.failed) == (3, n_before, {})
+
+
+# -- several runs --------------------------------------------------------------------------------------------------
+
+
+def test_two_runs_share_the_work_and_agree(
+    data: Path, config: JobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed, predict, together = [], job_module.predict, threading.Barrier(2)
+
+    def logged(case: Case, *others: Any) -> Prediction:
+        computed.append(case.case_id)
+        if len(computed) <= 2:
+            together.wait(60)
+        return predict(case, *others)
+
+    monkeypatch.setattr(job_module, "predict", logged)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: segment_folder(data, tmp_path, config), range(2))
+    assert sorted(computed) == [*NAMES], "each once"
+    assert [entry.row() for entry in first.entries] == [entry.row() for entry in second.entries]
+    assert (first.failed, second.failed) == ({}, {})
+    assert files(tmp_path).keys() == of(*NAMES)
+    assert [*rows(tmp_path)] == [*NAMES]
+    assert_manifest_is_true(tmp_path)
+
+
+def test_a_case_of_a_run_that_dies_is_taken_over(data: Path, config: JobConfig, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as other:
+        other.enter_context(Writer("case_1", tmp_path))
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(segment_folder, data, tmp_path, config)
+            until = time.monotonic() + 60
+            while len(files(tmp_path).keys() & of("case_2", "case_3")) < 10 and time.monotonic() < until:
+                time.sleep(0.02)
+            assert not coming.done()
+            assert files(tmp_path).keys() & of("case_1") == set()
+            other.close()
+            summary = coming.result()
+    assert (summary.n_before, summary.failed) == (0, {})
+    assert files(tmp_path).keys() == of(*NAMES)
+
+
 # -- several processes ---------------------------------------------------------------------------------------------
 
 
 def dies_once(job: Job) -> Entry:
     """As ``segment_case``, in a worker that writes down what it puts in place; the first to write case_2 is killed."""
-    log, write, put_in_place = job.out.parent / "log.txt", job_module._write, job_module._put_in_place
+    log, write = job.out.parent / "log.txt", job_module._write
 
-    def killed(config: JobConfig, case: Case, prediction: Prediction, folder: Path) -> None:
-        write(config, case, prediction, folder)
+    def logged(config: JobConfig, case: Case, prediction: Prediction, folder: Path) -> dict[str, Path]:
+        made = write(config, case, prediction, folder)
         if case.case_id == "case_2" and not log.with_name("killed").exists():
             log.with_name("killed").write_text(str(os.getpid()))
             (folder / "case_2_seg.nii.gz").write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
-
-    def logged(job: Job, folder: Path) -> Entry:
         with log.open("a") as file:
             file.write(f"{job.case_id} {os.getpid()}\n")
-        return put_in_place(job, folder)
+        return made
 
-    job_module._write, job_module._put_in_place = killed, logged
+    job_module._write = logged
     try:
         return segment_case(job)
     finally:
-        job_module._write, job_module._put_in_place = write, put_in_place
+        job_module._write = write
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

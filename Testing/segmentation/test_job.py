@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import sys
 import types
@@ -12,8 +14,9 @@ from pathlib import Path
 import pytest
 from results_folder import ENDINGS, assert_manifest_is_true, files, of, rows
 
-from ProtoSegBrainLib.images.case import Case
+from ProtoSegBrainLib.images.case import Case, Reading
 from ProtoSegBrainLib.result.prediction import Prediction
+from ProtoSegBrainLib.result.writer import Writer
 from ProtoSegBrainLib.segmentation import job as module
 from ProtoSegBrainLib.segmentation.folder import segment_folder
 from ProtoSegBrainLib.segmentation.job import Job, JobConfig, segment_case
@@ -36,18 +39,40 @@ def test_a_bug_names_its_kind(data: Path, config: JobConfig, tmp_path: Path, mon
     assert segment_folder(data / "case_1", tmp_path, config).failed == {"case_1": "KeyError: 'x'"}
 
 
-def test_a_writer_that_was_killed_is_cleared_away(data: Path, config: JobConfig, tmp_path: Path) -> None:
-    """It had moved two of its five files; the third hidden folder is of a case that this run does not know."""
+def test_a_writer_that_was_killed_is_finished_with(data: Path, config: JobConfig, tmp_path: Path) -> None:
+    """It had moved two of its five files, and another one none."""
     segment_folder(data / "case_1", tmp_path, config)
-    left = tmp_path / ".segmenting_case_1.abc_def"
+    left = tmp_path / ".writing_case_1"
     left.mkdir()
+    (left / "whole.json").write_text(json.dumps(ENDINGS))
+    (tmp_path / ".writing_case_1.lock").touch()
     for ending in ENDINGS[2:]:
         shutil.move(tmp_path / f"case_1{ending}", left)
-    other = tmp_path / ".segmenting_case_1.b.abc"
-    other.mkdir()
-    assert segment_folder(data / "case_1", tmp_path, config).failed == {}
-    assert files(tmp_path).keys() == of("case_1") | {other.name}
+    half = tmp_path / ".writing_case_2"
+    half.mkdir()
+    (tmp_path / ".writing_case_2.lock").touch()
+    (half / "case_2_seg.nii.gz").write_text("half")
+    summary = segment_folder(data / "case_1", tmp_path, config)
+    assert (summary.n_before, summary.failed) == (1, {}), "all its files were there"
+    assert files(tmp_path).keys() == of("case_1")
     assert_manifest_is_true(tmp_path)
+
+
+def test_a_disk_without_room_is_said_before_the_work(
+    data: Path, config: JobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(total=1e12, used=1e12, free=1e6))
+    monkeypatch.setattr(module, "predict", lambda *_: pytest.fail("it was computed"))
+    summary = segment_folder(data / "case_1", tmp_path, config)
+    assert "has too little room: about 4 MB are needed, 1 MB are free" in summary.failed["case_1"]
+
+
+def test_another_geometry_is_another_result(data: Path, config: JobConfig, tmp_path: Path) -> None:
+    other = replace(config, reading=Reading(geometry="qform"))
+    segment_folder(data / "case_1", tmp_path, config)
+    assert "already holds results" in segment_folder(data / "case_1", tmp_path, other).failed["case_1"]
+    assert segment_folder(data / "case_1", tmp_path, replace(other, overwrite=True)).failed == {}
+    assert segment_folder(data / "case_1", tmp_path, other).n_before == 1
 
 
 def test_half_a_result_of_somebody_else_is_left_alone(data: Path, config: JobConfig, tmp_path: Path) -> None:
@@ -57,27 +82,14 @@ def test_half_a_result_of_somebody_else_is_left_alone(data: Path, config: JobCon
     assert (tmp_path / "case_1_seg.nii.gz").read_text() == "the expert's"
 
 
-def test_labels_of_the_expert_are_never_replaced(broken: Path, config: JobConfig) -> None:
-    label = broken / "case_1" / "case_1_seg.nii.gz"
-    before = label.read_bytes()
-    summary = segment_folder(broken / "case_1", broken / "case_1", replace(config, overwrite=True))
-    assert "is a file of case case_1 itself" in summary.failed["case_1"]
-    assert label.read_bytes() == before
-
-
-def test_the_faster_of_two_writers_wins(
-    data: Path, config: JobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write, seen = module._write, {}
-
-    def with_a_rival(config: JobConfig, case: Case, prediction: Prediction, folder: Path) -> None:
-        write(config, case, prediction, folder)
-        write(config, case, prediction, tmp_path)
-        seen.update(files(tmp_path))
-
-    monkeypatch.setattr(module, "_write", with_a_rival)
-    assert segment_folder(data / "case_1", tmp_path, config).failed == {}
-    assert {name: seen[name] for name in of("case_1")} == files(tmp_path)
+def test_a_case_of_another_run_is_not_touched(data: Path, config: JobConfig, tmp_path: Path) -> None:
+    job = Job("case_1", data / "case_1", tmp_path, config, "any")
+    with Writer("case_1", tmp_path):
+        before = files(tmp_path)
+        entry = segment_case(job)
+        assert entry.status == "busy"
+        assert f"process {os.getpid()} on" in entry.message
+        assert files(tmp_path) == before
 
 
 def test_scenes_and_pictures_are_files_of_the_case(

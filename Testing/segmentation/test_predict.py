@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from ProtoSegBrainLib.images.case import Case, read_case
 from ProtoSegBrainLib.images.preprocess import prepare
 from ProtoSegBrainLib.network import device
+from ProtoSegBrainLib.network.calibration import Calibration, Familiarity, Normality
 from ProtoSegBrainLib.network.device import Attempt
-from ProtoSegBrainLib.network.evidence import Calibration
 from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.network.segmentation_net import NetworkOutput, upsample
 from ProtoSegBrainLib.network.weights import ModelCard
@@ -282,3 +283,16 @@ def test_a_real_case_keeps_its_grid(real_data: Path, a_model: tuple[ProtoSegNet,
         assert image.shape[:3] == reference.shape
         np.testing.assert_array_equal(image.affine, reference.affine)
     assert list(prediction.timings_s) == ["prepare", "network", "to_reference", "findings"]
+
+
+def test_a_scan_unlike_the_training_data_is_warned_of_before_all_else(
+    a_network: ProtoSegNet, a_model: tuple[ProtoSegNet, ModelCard], a_brain: Case
+) -> None:
+    assert predict(a_brain, a_model, EXACT).warnings == ()
+    large = Normality(("brain_ml",), (7.0,), (0.1,), ((1.0,),), 1.0)  # e^7 ml
+    any_share = Normality(("tumour_share",), (0.0,), (1e6,), ((1.0,),), 1.0)
+    card = replace(a_model[1], calibration=Calibration(familiarity=Familiarity(large, any_share, 30)))
+    case = replace(a_brain, warnings=("T1 is noisy.",))
+    first, second = predict(case, (a_network, card), EXACT).warnings
+    assert re.match(r"This result is probably poor: the brain of \d+ ml is small", first)
+    assert second == "T1 is noisy."

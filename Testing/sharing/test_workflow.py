@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ProtoSegBrainLib.network.evidence import Calibration
+from ProtoSegBrainLib.network.calibration import Calibration
 from ProtoSegBrainLib.result.decision import remove_small_components
 from ProtoSegBrainLib.sharing.workflow import rules_of
 

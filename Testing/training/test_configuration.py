@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from dataclasses import fields, replace
 
 import pytest
 
 from ProtoSegBrainLib.network.model import ModelConfig
 from ProtoSegBrainLib.network.networks import build_network
-from ProtoSegBrainLib.training.configuration import config_from, described, load_config, network_names, to_yaml
+from ProtoSegBrainLib.training.configuration import described, load_config, network_names, to_yaml
 from ProtoSegBrainLib.training.losses import SEGMENTATION_TERMS, LossConfig
 from ProtoSegBrainLib.training.recipe import TrainConfig
 
 NETWORKS = ("default", "neuroseg", "no_prototypes", "resunet", "seed", "segresnet", "thorough", "unet")
 PEERS = ("neuroseg", "resunet", "segresnet", "unet")
-
-
-@dataclass(frozen=True)
-class Ours:
-    widths: tuple[int, ...] = (1, 2)
-    reach: float | None = 1.5
-
-
-@dataclass(frozen=True)
-class Theirs:
-    architecture: str
-    window: int | None = None
-
-
-@dataclass(frozen=True)
-class Outer:
-    model: Ours | Theirs = field(default_factory=Ours)
-    steps: int = field(default=10, metadata={"help": "how many"})
-    on: bool = False
-    name: str = ""
-    pair: tuple[float, float] = (0.0, 1.0)
-    kind: Literal["log", "cosine"] = "log"
-
-    def __post_init__(self):
-        if self.steps < 1:
-            raise ValueError(f"steps: expected at least 1; got {self.steps}.")
 
 
 def written(folder, text):
@@ -148,40 +121,7 @@ def test_any_number_survives(tmp_path, number):
     assert load_config(written(tmp_path, to_yaml(config))) == config
 
 
-def test_an_architecture_makes_a_section_another_class():
-    assert config_from({"model": {"architecture": "unet", "window": 8}}, Outer).model == Theirs("unet", 8)
-    assert config_from({"model": {"widths": [4], "reach": None}}, Outer).model == Ours((4,), None)
-    assert config_from({}, Outer) == Outer()
-
-
 # -- what is wrong -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"stepz": 3}, r"stepz: unknown key \(did you mean steps\?\); known here: model, steps, on"),
-        ({"model": {"widhts": [3]}}, r"model\.widhts: unknown key \(did you mean widths\?\)"),
-        ({"model": {"architecture": "unet", "widths": [3]}}, r"model\.widths: unknown key; known here: architecture"),
-        ({"model": 3}, r"model: expected a section of keys and values; got 3"),
-        ({"steps": "many"}, r"steps: expected a whole number; got 'many'"),
-        ({"steps": 2.5}, r"steps: expected a whole number; got 2\.5"),
-        ({"steps": True}, r"steps: expected a whole number; got True"),
-        ({"steps": None}, r"steps: expected a whole number; got None"),
-        ({"steps": 0}, r"^steps: expected at least 1; got 0"),
-        ({"on": 1}, r"on: expected true or false; got 1"),
-        ({"name": 7}, r"name: expected a text; got 7"),
-        ({"kind": "euclid"}, r"kind: expected one of log, cosine; got 'euclid'"),
-        ({"pair": 1}, r"pair: expected a list, as \[1, 2\]; got 1"),
-        ({"pair": [1]}, r"pair: expected a list of 2; got \[1\]"),
-        ({"pair": [1, "x"]}, r"pair\[1\]: expected a number; got 'x'"),
-        ({"model": {"reach": float("nan")}}, r"model\.reach: expected a number; got nan"),
-        ({"model": {"reach": True}}, r"model\.reach: expected a number; got True"),
-    ],
-)
-def test_a_wrong_value_is_named(content, message):
-    with pytest.raises(ValueError, match=message):
-        config_from(content, Outer)
 
 
 @pytest.mark.parametrize(
@@ -194,12 +134,22 @@ def test_a_wrong_value_is_named(content, message):
         ("steps: [1\n", r"mine\.yaml: expected YAML; .*line 2"),
         ("steps: 1\nloss: {l1: 1}\nsteps: 2\n", r"mine\.yaml: steps: given in line 1 and again in line 3"),
         ("loss:\n  dice: 1\n  dice: 2\n", r"mine\.yaml: loss\.dice: given in line 2 and again in line 3"),
+        ("model: 3\n", r"mine\.yaml: model: expected a section of keys and values; got 3"),
+        ("steps: " + "[" * 10000, r"mine\.yaml: expected YAML; it is nested too deeply"),
+        ("name: 2020-99-99\n", r"mine\.yaml: expected YAML; month must be in 1\.\.12"),
+        ("loss: &a {dice: *a}\n", r"mine\.yaml: loss\.dice: expected a number; got \{'dice': \{"),
         ("loss: !!python/object/apply:os.getcwd []\n", r"mine\.yaml: expected YAML; could not determine a constructor"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         load_config(written(tmp_path, text))
+
+
+def test_sections_that_are_named_again_and_again_take_no_time(tmp_path):
+    lines = ["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}" for n in range(1, 40))]
+    with pytest.raises(ValueError, match=r"mine\.yaml: a0: unknown key"):
+        load_config(written(tmp_path, "\n".join(lines)))
 
 
 def test_a_file_of_bytes_is_refused(tmp_path):

@@ -10,7 +10,8 @@ import torch
 from synthetic import TINY, training_case
 
 from ProtoSegBrainLib.labels import CLASSES
-from ProtoSegBrainLib.network.evidence import Calibration, Prototype, RegionReliability
+from ProtoSegBrainLib.network.calibration import Calibration, RegionReliability
+from ProtoSegBrainLib.network.evidence import Prototype
 from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.network.weights import ModelCard, load_model, save_model
 from ProtoSegBrainLib.patches.cases import whole_window

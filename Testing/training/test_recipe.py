@@ -29,7 +29,7 @@ def test_half_precision_is_not_for_the_smallest_grids_of_a_processor(monkeypatch
     ("name", "value"),
     [
         *(("optimiser", "lion"), ("schedule", "step"), ("precision", "int8"), ("steps", 0), ("accumulation", 0)),
-        ("minutes", -1.0),
+        *(("minutes", -1.0), ("learning_rate", -0.1), ("seed", -1), ("warm_up_share", 1.5), ("ema_decay", 2.0)),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_at_once(name, value):
@@ -37,7 +37,7 @@ def test_a_setting_that_cannot_work_is_refused_at_once(name, value):
         TrainConfig(**{name: value})
 
 
-@pytest.mark.parametrize("patch_size", [-4, 0, 18])
+@pytest.mark.parametrize("patch_size", [-4, 0, 18, 2**20])
 def test_a_patch_the_network_cannot_take_is_refused_at_once(patch_size):
-    with pytest.raises(ValueError, match=f"patch_size: expected a multiple of 4; got {patch_size}"):
+    with pytest.raises(ValueError, match=f"patch_size: expected a multiple of 4 up to 1024; got {patch_size}"):
         TrainConfig(model=TINY, sampling=SamplingConfig(patch_size=patch_size))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from short_runs import CASES, CONFIG, curve
+from synthetic import on_the_grid_of_a_head
 
-from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.simulate import write_case
 from ProtoSegBrainLib.network.weights import load_model
 from ProtoSegBrainLib.training.train import read_split, train
@@ -23,8 +23,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three cases; ``splits.json`` beside them names two folds."""
     folder = tmp_path_factory.mktemp("data")
     for case_id, case in zip("abc", CASES, strict=True):
-        images = (100 * case.images.float() + 1000).numpy()
-        write_case(Case(case_id, images, case.affine, case.label.numpy()), folder / "cases")
+        write_case(on_the_grid_of_a_head(case, case_id), folder / "cases")
     (folder / "splits.json").write_text(json.dumps({"folds": [["a"], ["b", "c"]]}))
     return folder
 
@@ -85,9 +84,17 @@ def test_a_splits_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "splits.json").write_text("not json")
     with pytest.raises(ValueError, match=r"splits.json"):
         read_split(tmp_path / "splits.json", "0")
-    (tmp_path / "splits.json").write_text('{"folds": [1, 2]}')
-    with pytest.raises(ValueError, match=r"splits.json"):
-        read_split(tmp_path / "splits.json", "0")
+    for folds, message in {
+        "[1, 2]": r"folds\[0\]: expected a list, as \[1, 2\]; got 1",
+        '"abc"': "folds: expected a list",
+        '["abc", "d"]': r"folds\[0\]: expected a list",
+        "[[1]]": r"folds\[0\]\[0\]: expected a text; got 1",
+        "null": "folds: expected a list",
+        '[["a"], ["b", "a"]]': "a is named twice",
+    }.items():
+        (tmp_path / "splits.json").write_text(f'{{"folds": {folds}}}')
+        with pytest.raises(ValueError, match=rf"splits.json.*{message}"):
+            read_split(tmp_path / "splits.json", "0")
     with pytest.raises(FileNotFoundError, match=r"none.json"):
         read_split(tmp_path / "none.json", "0")
 

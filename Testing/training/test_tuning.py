@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from synthetic import TINY, training_case
+from synthetic import TINY, on_the_grid_of_a_head, training_case
 
 from ProtoSegBrainLib.commands.cli import main
-from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.simulate import write_case
 from ProtoSegBrainLib.network.model import ModelConfig
 from ProtoSegBrainLib.network.peers import PeerConfig
@@ -37,8 +36,7 @@ def place(tmp_path_factory) -> Place:
     folder = tmp_path_factory.mktemp("data")
     for number in range(3):
         case = training_case(number)
-        images = (100 * case.images.float() + 1000).numpy()
-        write_case(Case(case.case_id, images, case.affine, case.label.numpy()), folder / "cases")
+        write_case(on_the_grid_of_a_head(case, case.case_id), folder / "cases")
     (folder / "splits.json").write_text(json.dumps({"folds": [["case_0"], ["case_1", "case_2"]]}))
     return Place(folder / "cases", folder / "splits.json", "0")
 
@@ -62,7 +60,7 @@ def scored(monkeypatch):
     """In place of a training, a score that is the better, the nearer the weights are to some; records what it got."""
     seen: list[TrainConfig] = []
 
-    def train(config, data, splits, fold, out, *, on_progress):
+    def train(config, data, splits, fold, out, *, reading, on_progress):
         seen.append(config)
         on_progress(1.0, "done")
         dice = 1 / (1 + abs(config.loss.cross_entropy - 3) + 10 * abs(config.loss.purity - 0.3))
