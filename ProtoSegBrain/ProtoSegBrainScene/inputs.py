@@ -21,7 +21,7 @@ SCALAR = "vtkMRMLScalarVolumeNode"
 SHORTEST_INNER_ALIAS = 4
 """Letters of an alias that is also looked for inside longer words: "T2FLAIRax" is FLAIR, but "fact1" is no T1."""
 RESULT_ATTRIBUTE = "ProtoSegBrain.part"
-"""Of every node that is part of a result: which part."""
+"""Of every node that is part of a result: which part. What is seen of it is hidden while another result is shown."""
 ROLE = "ProtoSegBrain."
 """Of a node reference of a result's segmentation: this and a field of ``ResultNodes``, or this and a modality."""
 SURFACE_ROLE = ROLE + "surface"

@@ -1,5 +1,7 @@
 """One case of a folder: segmented and its files put in place, all or none, whoever else writes there.
 
+A picture of the scene, which not every machine can draw, comes after them: without it the case is done all the same.
+
 What is done is told by the files themselves: a case is done when its ``_prediction.json``, the last file to be put in
 place, names this model and these settings and all its files are there. Device, precision and tiles change no more than
 rounding and are not asked for.
@@ -117,7 +119,8 @@ def found(job: Job) -> Entry | None:
         return None
     try:
         summary = read_summary(prediction)
-        names = [prediction.name, *summary["files"].values(), *(job.file(each).name for each in job.config.endings)]
+        endings, lacking = _endings(job)
+        names = [prediction.name, *summary["files"].values(), *(job.file(each).name for each in endings)]
         columns = {
             **{f"{name}_ml": summary["volumes_ml"][name] for name in VOLUMES},
             "model": summary["model"]["name"],
@@ -135,7 +138,7 @@ def found(job: Job) -> Entry | None:
         return None
     if not all((job.out / name).is_file() for name in names):
         return None
-    return Entry(job.case_id, DONE, " ".join(summary["warnings"]), seconds, columns)
+    return Entry(job.case_id, DONE, " ".join([*summary["warnings"], *lacking]), seconds, columns)
 
 
 def clear_away(out: Path, case_ids: Collection[str]) -> bool:
@@ -175,7 +178,9 @@ def _segment(job: Job, start: float) -> Entry:
     temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{job.case_id}.", dir=job.out))
     try:
         _write(job.config, case, prediction, temporary)
-        return found(job) or _put_in_place(job, temporary)  # another may have been faster
+        unpictured = replace(job, config=replace(job.config, screenshot=False))
+        entry = found(unpictured) or _put_in_place(unpictured, temporary)  # another may have been faster
+        return _with_picture(job, case, prediction, temporary, entry) if job.config.screenshot else entry
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -198,8 +203,30 @@ def _write(config: JobConfig, case: Case, prediction: Prediction, folder: Path) 
         write_report(case, prediction, folder / f"{case.case_id}{REPORT_ENDING}")
     if config.mrb:
         scene_code().writeScene(case, prediction, folder / f"{case.case_id}{SCENE_ENDING}")
-    if config.screenshot:
-        scene_code().drawScene(case, prediction, folder / f"{case.case_id}{SCREENSHOT_ENDING}")
+
+
+def _with_picture(job: Job, case: Case, prediction: Prediction, folder: Path, entry: Entry) -> Entry:
+    """Draw the scene of a case whose other files are in place; why it cannot be drawn is a warning."""
+    try:
+        drawn = folder / job.file(SCREENSHOT_ENDING).name
+        scene_code().drawScene(case, prediction, drawn)
+        os.replace(drawn, job.file(SCREENSHOT_ENDING))
+    except Exception as error:  # whatever it is: the result is there
+        logger.debug("Picture of case %s", job.case_id, exc_info=True)
+        return replace(entry, message=f"{entry.message} {_no_picture(str(error) or type(error).__name__)}".strip())
+    return found(job) or entry
+
+
+def _no_picture(reason: str) -> str:
+    return f"No picture was drawn: {' '.join(reason.split())}"
+
+
+def _endings(job: Job) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What must be there beside the prediction, and a sentence where it is less than what was asked for."""
+    endings = job.config.endings
+    if not job.config.screenshot or job.file(SCREENSHOT_ENDING).is_file() or scene_code().canRender():
+        return endings, ()
+    return tuple(each for each in endings if each != SCREENSHOT_ENDING), (_no_picture(scene_code().NO_OPENGL),)
 
 
 def _put_in_place(job: Job, temporary: Path) -> Entry:
