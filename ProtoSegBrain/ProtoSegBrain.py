@@ -91,10 +91,14 @@ class ProtoSegBrainWidget(ScriptedLoadableModuleWidget):
         self.panel.exit()
 
     def onReload(self):
-        """Load the library, the scene code and the panel anew as well."""
+        """Load the library, the scene code and the panel anew as well; enter the new one where this was entered."""
+        isEntered = self.panel.isEntered
         for name in [name for name in sys.modules if name.split(".")[0] in PACKAGES]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
+        reloaded = getattr(slicer.modules, type(self).__name__, None)
+        if isEntered and reloaded is not None and not reloaded.panel.isEntered:
+            reloaded.enter()
 
 
 #
@@ -248,11 +252,11 @@ class ProtoSegBrainLogic(ScriptedLoadableModuleLogic):
         prediction = self.results.of(nodes.segmentation).original
         showPrototype(self.context, nodes, prediction, index, background, slices, threshold, opacity)
 
-    def saveResults(self, nodes, folder):
+    def saveResults(self, nodes, folder, overwrite=False):
         """Write the files that the command line writes, report included; all or none. Paths by kind."""
         from ProtoSegBrainScene.resultfiles import writeResult
 
-        return writeResult(nodes, self.results.of(nodes.segmentation).current, folder)
+        return writeResult(nodes, self.results.of(nodes.segmentation).current, folder, overwrite)
 
     def saveScene(self, path):
         """Write the whole scene as a .mrb file."""

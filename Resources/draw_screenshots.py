@@ -18,9 +18,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "ProtoSegBrain")]
 
 from ProtoSegBrainScene.context import contextForCore  # noqa: E402
 from ProtoSegBrainScene.heatmap import showPrototype, strongestSpot  # noqa: E402
-from ProtoSegBrainScene.layout import VIEWS  # noqa: E402
+from ProtoSegBrainScene.layout import VIEWS, assignVolumes  # noqa: E402
+from ProtoSegBrainScene.legends import showClassLegend  # noqa: E402
 from ProtoSegBrainScene.offscreen import SliceView, ThreeDView  # noqa: E402
-from ProtoSegBrainScene.rendering import paintSurface, showVolumeRendering  # noqa: E402
+from ProtoSegBrainScene.rendering import paintSurface, showBrain, showVolumeRendering  # noqa: E402
 from ProtoSegBrainScene.savedscene import (  # noqa: E402
     OPACITY,
     PANEL,
@@ -29,9 +30,9 @@ from ProtoSegBrainScene.savedscene import (  # noqa: E402
     LoadedCase,
     composed,
     loadCase,
-    placeToLook,
 )
-from ProtoSegBrainScene.segmentation import show3D  # noqa: E402
+from ProtoSegBrainScene.segmentation import hideRegions, show3D, showRegions  # noqa: E402
+from ProtoSegBrainScene.sight import ROOM_IN_SQUARE, frameTumour  # noqa: E402
 from ProtoSegBrainScene.tables import PrototypeRow, prototypeRows  # noqa: E402
 
 from ProtoSegBrainLib.images.simulate import simulate_case  # noqa: E402
@@ -51,14 +52,34 @@ def main() -> None:
     slices = {role: SliceView(context, name, "Axial", PANEL, PANEL) for role, name in VIEWS.items()}
     solid = ThreeDView(context, "1", PANEL, PANEL)
     loaded = loadCase(context, case, prediction)
-    for role, view in slices.items():
-        view.composite.SetBackgroundVolumeID(loaded.inputs[role].GetID())
-        Framing.of(prediction).show(view, placeToLook(prediction))
+    assignVolumes(context.scene, loaded.inputs)
+    for view in slices.values():
+        Framing.of(prediction).show(view)
+    frameTumour(context.scene.GetSingletonNode("1", "vtkMRMLCameraNode"), prediction, ROOM_IN_SQUARE)
     rows = leading_rows(prediction)
     OUT.mkdir(exist_ok=True)
-    save("segmentation", {MODALITY_NAMES[role]: view.pixels() for role, view in slices.items()}, prediction, columns=2)
+    save("segmentation", first_look(loaded, prediction, slices, solid), prediction, columns=3)
     save("prototypes", prototype_maps(loaded, prediction, slices["t2f"], rows), prediction, columns=3)
     save("solid", solid_views(loaded, prediction, solid, rows[0]), prediction, columns=3)
+
+
+def first_look(
+    loaded: LoadedCase, prediction: Prediction, slices: Mapping[str, SliceView], solid: ThreeDView
+) -> dict[str, np.ndarray]:
+    """Four modalities with the classes, 3D, and the regions in their place, by caption."""
+    context, nodes = loaded.context, loaded.nodes
+    showClassLegend(context, nodes)
+    show3D(context, nodes, True)
+    showBrain(context, nodes, prediction, True)
+    panels = {MODALITY_NAMES[role]: slices[role].pixels() for role in ("t2f", "t1n")}
+    panels["3D"] = solid.pixels()
+    panels |= {MODALITY_NAMES[role]: slices[role].pixels() for role in ("t1c", "t2w")}
+    showRegions(nodes, prediction)
+    showClassLegend(context, nodes)
+    panels["Regions in place of classes"] = slices["t2f"].pixels()
+    hideRegions(nodes)
+    showClassLegend(context, nodes)
+    return panels
 
 
 def leading_rows(prediction: Prediction) -> list[PrototypeRow]:
@@ -92,8 +113,6 @@ def solid_views(
     loaded: LoadedCase, prediction: Prediction, view: ThreeDView, row: PrototypeRow
 ) -> dict[str, np.ndarray]:
     """Segments, painted surface and cloud, by caption."""
-    show3D(loaded.context, loaded.nodes, True)
-    view.look((1.0, 0.6, 0.4), 1.3)
     panels = {"Segments: NCR red, ED green, ET blue": view.pixels()}
     paintSurface(loaded.context, loaded.nodes, prediction, True)
     panels[f"Tumour surface, similarity to prototype {row.index}"] = view.pixels()

@@ -80,6 +80,19 @@ def shown(affine: np.ndarray = OBLIQUE, **changes: Any) -> tuple[Any, dict[str, 
     return context, inputs, prediction, showPrediction(context, prediction, inputs)
 
 
+def read_scene(path: Any, folder: Any) -> Any:
+    """The context of a scene that a .mrb file holds, unpacked into a new folder."""
+    context = a_context()
+    cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
+    folder.mkdir()
+    cache.SetRemoteCacheDirectory(str(folder))
+    manager.SetCacheManager(cache)
+    context.scene.SetCacheManager(cache)
+    context.scene.SetDataIOManager(manager)
+    assert context.scene.ReadFromMRB(str(path))
+    return context
+
+
 def label_seen(segmentation: Any, volume: Any, names: tuple[str, ...] = ("NCR", "ED", "ET")) -> np.ndarray:
     """(I, J, K) on the grid of a volume: the number (from 1) of the segment there, as Slicer itself resamples them."""
     seen = np.zeros(volume.GetImageData().GetDimensions(), np.uint8)

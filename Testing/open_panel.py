@@ -112,7 +112,16 @@ class OpenPanel:
             self.inputs.choose(add_inputs())
         self.click("segmentButton")
         self.answer(Done(len(self.worker.asked), prediction or a_prediction()))
+        self.rest()
         return self.result
+
+    def rest(self) -> None:
+        """Let the window do what it left for later."""
+        self.wait(lambda: not self.widget.panel.idle.isBusy)
+
+    def choose(self, prototype: int) -> None:
+        """Click on the name of a prototype."""
+        self.ui.prototypesTable.setCurrentCell(self.row_of(prototype), 2)
 
     def row_of(self, prototype: int) -> int:
         return [row.index for row in self.widget.panel.prototypes._rows].index(prototype)

@@ -115,55 +115,150 @@ class ctkSliderWidget(QtWidgets.QWidget):
     )
 
 
+class qMRMLSortFilterProxyModel:
+    """Which nodes a selector offers, as Slicer's own: of a type, not hidden, with an attribute, not of these IDs.
+
+    As there, a node is looked at when it is added; later changes of it are noticed only where an attribute is asked
+    for, or when another filter is set.
+    """
+
+    def __init__(self, combo_box: qMRMLNodeComboBox) -> None:
+        self._combo_box = combo_box
+        self._attributes: dict[str, tuple[str, str | None]] = {}
+        self._hidden: list[str] = []
+
+    @property
+    def hiddenNodeIDs(self) -> list[str]:
+        return list(self._hidden)
+
+    @hiddenNodeIDs.setter
+    def hiddenNodeIDs(self, ids: list[str]) -> None:
+        if list(ids) != self._hidden:
+            self._hidden = list(ids)
+            self._combo_box.invalidate()
+
+    def addAttribute(self, node_type: str, name: str, value: str | None = None) -> None:
+        self._attributes[node_type] = (name, value)
+        self._combo_box.invalidate()
+
+    @property
+    def notices_changes(self) -> bool:
+        return bool(self._attributes)
+
+    def accepts(self, node: Any) -> bool:
+        kind = node.GetClassName()
+        if kind not in (self._combo_box.property("nodeTypes") or []):
+            return False
+        if node.GetID() in self._hidden or node.GetHideFromEditors():
+            return False
+        name, value = self._attributes.get(kind, (None, None))
+        has = None if name is None else node.GetAttribute(name)
+        return name is None or (has is not None and value in (None, has))
+
+
 class qMRMLNodeComboBox(QtWidgets.QComboBox):
-    """Chooses a node of the scene."""
+    """Chooses a node of the scene. When the chosen one goes, it chooses the one above it, as a combo box does."""
 
     currentNodeChanged = QtCore.Signal()
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._scene: Any = None
-        self._tags: list[int] = []
+        self._tags: list[tuple[Any, int]] = []
+        self._watched: list[tuple[Any, int]] = []
         self._chosen = ""
+        self._filter = qMRMLSortFilterProxyModel(self)
         self.currentIndexChanged.connect(self._picked)
 
     def setMRMLScene(self, scene: Any) -> None:
-        for tag in self._tags:
-            self._scene.RemoveObserver(tag)
+        for watched, tag in self._tags:
+            watched.RemoveObserver(tag)
         self._scene = scene
-        events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent)
-        self._tags = [scene.AddObserver(event, lambda *_: self._fill()) for event in events]
-        self._fill()
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def added(_scene: Any, _event: str, node: Any) -> None:
+            self._insert(node)
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def going(_scene: Any, _event: str, node: Any) -> None:
+            self._remove(node)
+
+        events = {scene.NodeAddedEvent: added, scene.NodeAboutToBeRemovedEvent: going}
+        events[scene.EndCloseEvent] = lambda *_: self.invalidate()
+        self._tags = [(scene, scene.AddObserver(event, action)) for event, action in events.items()]
+        self.invalidate()
+
+    def sortFilterProxyModel(self) -> qMRMLSortFilterProxyModel:
+        return self._filter
+
+    def addAttribute(self, node_type: str, name: str, value: str | None = None) -> None:
+        self._filter.addAttribute(node_type, name, value)
 
     def currentNode(self) -> Any:
         return self._scene.GetNodeByID(self._chosen) if self._chosen else None
 
     def setCurrentNode(self, node: Any) -> None:
-        self._choose(node.GetID() if node else "")
-        self._fill()
+        found = self.findData(node.GetID()) if node else 0
+        self._show(max(0, found))
 
-    def _choose(self, chosen: str) -> None:
-        if chosen != self._chosen:
-            self._chosen = chosen
-            self.currentNodeChanged.emit()
+    def nodeCount(self) -> int:
+        return self.count() - 1
 
-    def _fill(self) -> None:
-        wanted = self.property("nodeTypes") or []
-        nodes = [node for name in wanted for node in slicer.util.getNodesByClass(name, self._scene)]
-        nodes = [node for node in nodes if node.GetClassName() in wanted and not node.GetHideFromEditors()]
+    def offered(self) -> list[str]:
+        """Names of the nodes that can be chosen."""
+        return [self.itemText(row) for row in range(1, self.count())]
+
+    def invalidate(self) -> None:
+        """Look at all nodes of the scene again."""
+        if self._scene is None:
+            return
+        for watched, tag in self._watched:
+            watched.RemoveObserver(tag)
+        self._watched = []
         self.blockSignals(True)
         self.clear()
         self.addItem("None", "")
-        for node in nodes:
-            self.addItem(node.GetName(), node.GetID())
-        found = self.findData(self._chosen)
-        self.setCurrentIndex(max(0, found))
         self.blockSignals(False)
-        if found < 0:
-            self._choose("")
+        for name in self.property("nodeTypes") or []:
+            for node in slicer.util.getNodesByClass(name, self._scene):
+                self._insert(node)
+        self._show(max(0, self.findData(self._chosen)))
+
+    def _insert(self, node: Any) -> None:
+        if node.GetClassName() in (self.property("nodeTypes") or []) and self._filter.notices_changes:
+            self._watched.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._notice)))
+        if self._filter.accepts(node) and self.findData(node.GetID()) < 0:
+            self.addItem(node.GetName(), node.GetID())
+
+    def _notice(self, node: Any, _event: str) -> None:
+        row = self.findData(node.GetID())
+        if row >= 0:
+            self.setItemText(row, node.GetName())
+        if self._filter.accepts(node) != (row >= 0):
+            self.invalidate()
+
+    def _remove(self, node: Any) -> None:
+        row = self.findData(node.GetID())
+        if row < 0:
+            return
+        is_current = row == self.currentIndex()
+        self.blockSignals(True)
+        self.removeItem(row)
+        self.blockSignals(False)
+        if is_current:
+            self._show(row - 1)
+
+    def _show(self, row: int) -> None:
+        self.blockSignals(True)
+        self.setCurrentIndex(row)
+        self.blockSignals(False)
+        self._picked(row)
 
     def _picked(self, row: int) -> None:
-        self._choose(self.itemData(row))
+        chosen = self.itemData(row) or ""
+        if chosen != self._chosen:
+            self._chosen = chosen
+            self.currentNodeChanged.emit()
 
 
 class qMRMLWidget(QtWidgets.QWidget):

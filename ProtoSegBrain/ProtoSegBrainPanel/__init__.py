@@ -13,8 +13,10 @@ why            the decision at the crosshair
 uncertainty    where the result is unsure, whether the scan is familiar
 installation   packages that are missing
 
+patient        images and result that belong together; all others are hidden
 parameternode  what was chosen, saved with the scene
 worker         the process that runs the network, as Slicer starts it
+idle           what can wait until the window has nothing else to do
 requests       what was asked of the worker, and who waits for the answer
 scene          what happens when the scene is closed or loaded, and when nodes go
 views          the module's own arrangement of views

@@ -2,10 +2,18 @@
 
 import qt
 import slicer
-from ProtoSegBrainScene.inputs import describeAgreement, proposeInputs
+import vtk
+from ProtoSegBrainScene.grid import worldAffineOf
+from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE, describeAgreement, proposeInputs
 
 PARAMETERS = {"t2f": "inputFlair", "t1n": "inputT1", "t1c": "inputT1ce", "t2w": "inputT2"}
 """Name in the parameter node of each modality's volume."""
+CHANGES = (
+    vtk.vtkCommand.ModifiedEvent,
+    slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+    slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
+)
+"""Of a volume: another name or transform, a transform that was edited, other voxels."""
 LOADING_MS = 400
 """Without a new volume, after which all are taken to be loaded."""
 
@@ -18,6 +26,7 @@ class InputsSection:
         self.ui = ui
         self.canRun = False
         self._described = None
+        self._followed = []
         self._timer = qt.QTimer()
         self._timer.interval = LOADING_MS
         self._timer.timeout.connect(panel.guarded(self.fillEmpty))
@@ -29,11 +38,33 @@ class InputsSection:
         """Chosen volume node by modality; None where none is chosen."""
         return {role: getattr(self.panel.parameters, name) for role, name in PARAMETERS.items()}
 
+    def state(self):
+        """Tells what is chosen, where it lies and what its voxels are from all that was, at little cost."""
+        return [_stateOf(node) if node else None for node in self.nodes().values()]
+
     def choose(self, nodes):
-        """Choose volumes by modality, in place of all that were."""
+        """Choose volumes by modality, in place of all that were; their result with them."""
+        self.panel.hold()
+        try:
+            self.assign(nodes)
+        finally:
+            self.panel.release()
+        self.panel.showInputs()
+
+    def assign(self, nodes):
+        """Make these the chosen volumes, by modality."""
         for role, name in PARAMETERS.items():
             setattr(self.panel.parameters, name, nodes.get(role))
-        self.panel.showInputs()
+
+    def follow(self, nodes):
+        """Refresh when one of these volumes is changed, moved or renamed; follow all others no more."""
+        if nodes != self._followed:
+            for change in CHANGES:
+                for node in self._followed:
+                    self.panel.removeObserver(node, change, self.panel.onModified)
+                for node in nodes:
+                    self.panel.addObserver(node, change, self.panel.onModified)
+            self._followed = nodes
 
     def fill(self):
         """Choose volumes by their names."""
@@ -74,14 +105,34 @@ class InputsSection:
     def refresh(self):
         """Say whether the four agree; asked again only when one is replaced or changed."""
         nodes = self.nodes()
-        key = [(node.GetID(), node.GetMTime(), node.GetTransformNodeID()) if node else None for node in nodes.values()]
+        self.follow([node for node in dict.fromkeys(nodes.values()) if node])
+        key = [self.state(), *(node.GetName() for node in nodes.values() if node)]
         if key != self._described:
             self._described = key
             agreement = describeAgreement(nodes)
             self.ui.agreementLabel.text = agreement.sentence
             self.canRun = agreement.canRun
         isFree = not self.panel.requests.isSegmenting
+        maps = partsOfResults(slicer.mrmlScene)
         for name in PARAMETERS.values():
-            getattr(self.ui, f"{name}Selector").enabled = isFree
+            selector = getattr(self.ui, f"{name}Selector")
+            selector.enabled = isFree
+            selector.sortFilterProxyModel().hiddenNodeIDs = maps
         for button in (self.ui.loadFolderButton, self.ui.simulatedCaseButton, self.ui.fillInputsButton):
             button.enabled = isFree
+
+
+def partsOfResults(scene):
+    """IDs of the volumes that are part of a result: no images of a patient."""
+    kind = "vtkMRMLScalarVolumeNode"
+    nodes = [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
+    return [node.GetID() for node in nodes if node.GetAttribute(RESULT_ATTRIBUTE)]
+
+
+def _stateOf(node):
+    image = node.GetImageData()
+    try:
+        place = worldAffineOf(node).tobytes()
+    except ValueError:  # under a transform that is not linear
+        place = None
+    return node.GetID(), image and image.GetMTime(), place

@@ -7,13 +7,24 @@ import slicer
 
 TORCH = "torch>=2.4"
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
-SIZES = "PyTorch: about 0.8 GB on disk for the processor, 5 GB with CUDA. The other packages: about 0.2 GB."
+SIZES = {
+    True: "PyTorch: about 0.8 GB on disk for the processor, 5 GB with CUDA.",
+    False: "The other packages: about 0.2 GB.",
+}
+"""Of PyTorch, and of all others."""
 OFFLINE = (
     "Without a network: on a computer of the same system with a network, run\n"
     '  PythonSlicer -m pip download --dest wheels "torch>=2.4" -r requirements.txt\n'
-    "copy the folder wheels and the requirements.txt of this module, and run here\n"
-    '  PythonSlicer -m pip install --no-index --find-links wheels "torch>=2.4" -r requirements.txt'
+    f"with the requirements.txt that lies here as {REQUIREMENTS},\n"
+    "copy the folder wheels to this computer, and run here\n"
+    '  PythonSlicer -m pip install --no-index --find-links wheels "torch>=2.4" '
+    f'-r "{REQUIREMENTS}"'
 )
+NO_EXTENSION = (
+    "PyTorch is installed through the extension PyTorch, which knows the build for this computer: install that with "
+    "the Extensions Manager, restart Slicer, and come back."
+)
+PLAIN_PIP = "Without it, pip takes the build that it takes by default, which may not fit the graphics processor."
 
 
 class InstallationSection:
@@ -30,7 +41,7 @@ class InstallationSection:
         """Say what is missing; else ask the worker what there is to compute with."""
         missing = self.missing()
         if missing:
-            self._say(f"Missing: {', '.join(missing)}.\n{SIZES}")
+            self._say(f"Missing: {', '.join(missing)}.\n{sizesOf(missing)}")
             return
         self._say("Asking the worker: it loads PyTorch first.")
         self.panel.requests.check(self, self.panel.parameters.modelPath or None)
@@ -45,7 +56,7 @@ class InstallationSection:
     def progress(self, _fraction, _message):
         """A check has no stages worth telling."""
 
-    def done(self, answer, _inputs):
+    def done(self, answer, _asked):
         """What the worker found."""
         self._say(environmentText(answer.values))
         self.panel.run.showDevices(answer.values)
@@ -61,10 +72,22 @@ class InstallationSection:
     def install(self):
         """Ask, then install what is missing; whether all is there in the end."""
         missing = self.missing()
+        if TORCH in missing and torchExtension() is None:
+            self._say(NO_EXTENSION)
+            self.panel.message.show(f"{NO_EXTENSION} {PLAIN_PIP}", action=("Install with pip…", self.installByPip))
+            return False
+        return self._installAfterAsking(missing, "")
+
+    def installByPip(self):
+        """PyTorch without the extension, because that was chosen."""
+        self._installAfterAsking(self.missing(), f"\n\n{PLAIN_PIP}")
+
+    def _installAfterAsking(self, missing, remark):
         if not missing:
             self._say("All packages are there.")
             return True
-        question = f"ProtoSegBrain needs {', '.join(missing)}.\n\n{SIZES}\n\nDownload and install them now?"
+        needed = f"ProtoSegBrain needs {', '.join(missing)}.\n\n{sizesOf(missing)}{remark}"
+        question = f"{needed}\n\nDownload and install now?"
         if not slicer.util.confirmOkCancelDisplay(question, windowTitle="ProtoSegBrain"):
             return False
         self.panel.logic.close()  # a worker holds the old packages
@@ -96,16 +119,28 @@ def missingPackages():
     return [requirement for requirement in wanted if not _isMet(requirement)]
 
 
-def installTorch():
-    """PyTorch, through the extension that knows which build fits this computer."""
+def sizesOf(missing):
+    """How much room what is missing takes."""
+    return " ".join(SIZES[isTorch] for isTorch in (True, False) if any((name == TORCH) is isTorch for name in missing))
+
+
+def torchExtension():
+    """The module of the extension PyTorch; None where that is not installed."""
     try:
         import PyTorchUtils
-    except ImportError as error:
-        raise RuntimeError(
-            "The extension PyTorch is not installed. Install it with the Extensions Manager, restart Slicer, try again."
-        ) from error
+    except ImportError:
+        return None
+    return PyTorchUtils
+
+
+def installTorch():
+    """PyTorch, through the extension that knows which build fits this computer; by pip where there is none."""
+    extension = torchExtension()
+    if extension is None:
+        slicer.util.pip_install([TORCH])
+        return
     version = TORCH.removeprefix("torch")
-    if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=version) is None:
+    if extension.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=version) is None:
         raise RuntimeError("PyTorch was not installed.")
 
 

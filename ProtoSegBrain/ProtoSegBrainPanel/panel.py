@@ -5,13 +5,14 @@ import traceback
 
 import qt
 import vtk
-from ProtoSegBrainScene.result import inputsOf
 from slicer.util import VTKObservationMixin
 
+from ProtoSegBrainPanel.idle import Idle
 from ProtoSegBrainPanel.inputs import InputsSection
 from ProtoSegBrainPanel.installation import InstallationSection
-from ProtoSegBrainPanel.message import MessageSection
-from ProtoSegBrainPanel.parameternode import BACKGROUNDS, ProtoSegBrainParameterNode
+from ProtoSegBrainPanel.message import MessageSection, wordsOf
+from ProtoSegBrainPanel.parameternode import ProtoSegBrainParameterNode
+from ProtoSegBrainPanel.patient import Patient
 from ProtoSegBrainPanel.prototypes import PrototypesSection
 from ProtoSegBrainPanel.requests import Requests
 from ProtoSegBrainPanel.result import ResultSection
@@ -35,7 +36,7 @@ class Panel(VTKObservationMixin):
         self._guiTag = None
         self.isEntered = False
         self._isRefreshing = False
-        self._shownSegmentation = None
+        self._held = 0
         self._makeSections()
         self._timer = qt.QTimer()
         self._timer.interval = POLLING_MS
@@ -45,6 +46,8 @@ class Panel(VTKObservationMixin):
     def _makeSections(self):
         self.requests = Requests(self.logic)
         self.views = Views()
+        self.idle = Idle(self)
+        self.patient = Patient(self)
         self.message = MessageSection(self, self.ui)
         self.inputs = InputsSection(self, self.ui)
         self.run = RunSection(self, self.ui)
@@ -53,8 +56,9 @@ class Panel(VTKObservationMixin):
         self.uncertainty = UncertaintySection(self, self.ui)
         self.installation = InstallationSection(self, self.ui)
         # What-if, which the prototypes do, changes what the result shows: they come first.
+        self.resultSection = ResultSection(self, self.ui)
         self.sections = (
-            *(self.inputs, self.run, self.prototypes, ResultSection(self, self.ui)),
+            *(self.inputs, self.run, self.prototypes, self.resultSection),
             *(self.why, self.uncertainty, self.installation),
         )
         self._sceneObserver = SceneObserver(self)
@@ -80,6 +84,7 @@ class Panel(VTKObservationMixin):
         if self.isEntered:
             self.exit()
         self._timer.stop()
+        self.idle.forget()
         self.inputs.stop()
         self.requests.cancel()
         self.logic.close()
@@ -94,12 +99,6 @@ class Panel(VTKObservationMixin):
         """The result of the chosen segmentation; None if there is none."""
         return self.logic.results.of(self.parameters.segmentation) if self.parameters else None
 
-    @property
-    def background(self):
-        """The volume that was chosen to lie under a map in all views; None: each view keeps its own."""
-        role = BACKGROUNDS[self.parameters.background]
-        return self.inputs.nodes()[role] if role else None
-
     def initializeParameterNode(self):
         """Make sure that there is a parameter node, and show what it says."""
         self.setParameterNode(ProtoSegBrainParameterNode(self.logic.getParameterNode()))
@@ -109,9 +108,10 @@ class Panel(VTKObservationMixin):
         if self.parameters:
             self.parameters.disconnectGui(self._guiTag)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onModified)
+            self.inputs.follow([])
         self.parameters = parameters
         if self.parameters:
-            self._shownSegmentation = self.parameters.segmentation
+            self.patient.follow(self.parameters)
             self._guiTag = self.parameters.connectGui(self.ui)
             self.addObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onModified)
             self.onModified()
@@ -121,31 +121,42 @@ class Panel(VTKObservationMixin):
         self.guarded(self.refresh)()
 
     def refresh(self):
-        """All sections show what is."""
-        if self._isRefreshing or not self.parameters:
+        """All sections show what is, of one patient."""
+        if self._isRefreshing or self._held or not self.parameters:
             return
         self._isRefreshing = True
         try:
-            if self.parameters.segmentation is not self._shownSegmentation:
-                self._shownSegmentation = self.parameters.segmentation
-                self.parameters.disabledPrototypes = list(self.result.disabled) if self.result else []
+            self.patient.settle()
             for section in self.sections:
                 section.refresh()
         finally:
             self._isRefreshing = False
 
+    def hold(self):
+        """Refresh no more until ``release``: several things change together."""
+        self._held += 1
+
+    def release(self):
+        """They have changed."""
+        self._held -= 1
+
     def showInputs(self):
         """The chosen images in the module's own views, the maps over them."""
-        if self.isEntered:
+        if self.isEntered and self.parameters:
             self.views.assign(self.inputs.nodes())
-        self.prototypes.forget()
-        self.uncertainty.forget()
+        self.drawAgain()
         self.refresh()
+
+    def drawAgain(self):
+        """Show the result anew at the next refresh: it or the views are others now."""
+        for section in (self.prototypes, self.uncertainty, self.resultSection):
+            section.forget()
 
     def forget(self):
         """The scene is another one: nothing that was read from it or shown in it holds."""
-        for part in (self.logic.results, self.views, self.prototypes, self.uncertainty):
+        for part in (self.logic.results, self.views, self.patient, self.idle):
             part.forget()
+        self.drawAgain()
 
     def returnToScene(self):
         """Show what the scene says, after it was closed or loaded."""
@@ -175,16 +186,26 @@ class Panel(VTKObservationMixin):
                 self._timer.stop()
                 self.refresh()
 
-    def finish(self, prediction, inputs):
-        """Show a result that has come; an older one of the same inputs makes way."""
-        older = self.result
-        isSame = older is not None and inputsOf(older.nodes) == inputs
-        nodes = self.logic.results.show(prediction, inputs, older.nodes.segmentation if isSame else None)
-        self._shownSegmentation = nodes.segmentation
-        self.parameters.disabledPrototypes = []
-        self.parameters.segmentation = nodes.segmentation
-        self.prototypes.chooseLeading()
+    def finish(self, prediction, asked):
+        """Show a result that has come; an older one of the same images, as they were then, makes way."""
+        results = self.logic.results
+        self.hold()
+        try:
+            nodes = results.showFirst(
+                prediction, asked.inputs, results.segmentationOf(asked.inputs), asked.fingerprints
+            )
+            self.parameters.disabledPrototypes = []
+            self.parameters.segmentation = nodes.segmentation
+        finally:
+            self.release()
         self.showInputs()
+        self.views.look(prediction)
+        self.completeLater(nodes)
+
+    def completeLater(self, nodes):
+        """What of a result is not seen at once, when the window is idle."""
+        for name, step in self.logic.results.rest(nodes).items():
+            self.idle.later((nodes.segmentation.GetID(), name), step)
 
     def guarded(self, action):
         """The method, with its errors shown; of a signal's arguments it gets as many as it takes."""
@@ -195,7 +216,7 @@ class Panel(VTKObservationMixin):
                 return action(*arguments[:count])
             except Exception as error:
                 logging.exception("ProtoSegBrain")
-                self.message.show(str(error) or type(error).__name__, traceback.format_exc())
+                self.message.show(wordsOf(error), traceback.format_exc())
                 return None
 
         return attempt

@@ -22,12 +22,12 @@ class ProtoSegBrainParameterNode:
     modelPath: str = ""
     testTimeAugmentation: bool = False
     segmentation: vtkMRMLSegmentationNode
-    showThreeD: bool = False
+    showThreeD: bool = True
     showOutlines: bool = False
     prototype: int = -1
     disabledPrototypes: list[int]
     background: Annotated[str, Choice(list(BACKGROUNDS))] = OWN_IMAGE
-    showMap: bool = True
+    showMap: bool = False
     threshold: Annotated[float, WithinRange(0, 1)] = 0.3
     opacity: Annotated[float, WithinRange(0, 1)] = 0.6
     showInThreeD: bool = False

@@ -5,20 +5,22 @@ import slicer
 from ProtoSegBrainScene.heatmap import fillSimilarity, hideHeatmap, showPrototype, strongestSpot
 from ProtoSegBrainScene.layout import jumpTo
 from ProtoSegBrainScene.rendering import paintSurface, showVolumeRendering
-from ProtoSegBrainScene.tables import prototypeRows
+from ProtoSegBrainScene.tables import findBest, prototypeRows
 
+from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.network.evidence import no_prototypes
+from ProtoSegBrainPanel.parameternode import BACKGROUNDS
 from ProtoSegBrainPanel.views import slicesOf
 
-COLUMNS = ("On", "Class", "Looks like", "Share", "Best match")
+COLUMNS = ("On", "Class", "Looks like", "Share", "Best")
 HELP = (
     "Clear the box to see the result without this prototype.",
-    "The class that it speaks for.",
+    "The class that it speaks for; BG is background.",
     "What the training patch looks like, in plain words.",
     "Its share of the evidence for the tumour in this case.",
     "How many of the true training voxels of its class are less like it than its best match in this case.",
 )
-NAME = COLUMNS.index("Looks like")
+ON, NAME = COLUMNS.index("On"), COLUMNS.index("Looks like")
 
 
 class PrototypesSection:
@@ -40,20 +42,29 @@ class PrototypesSection:
             table.horizontalHeaderItem(column).setToolTip(text)
             resizing = qt.QHeaderView.Stretch if column == NAME else qt.QHeaderView.ResizeToContents
             table.horizontalHeader().setSectionResizeMode(column, resizing)
+        table.wordWrap = True
+        table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)  # all of a name is to be read
         table.currentCellChanged.connect(panel.guarded(self.onChosen))
+        table.cellClicked.connect(panel.guarded(self.onClicked))
         table.cellChanged.connect(panel.guarded(self.onTicked))
         ui.strongestSpotButton.clicked.connect(panel.guarded(self.jump))
         ui.undoButton.clicked.connect(panel.guarded(self.undo))
         ui.resetButton.clicked.connect(panel.guarded(self.reset))
 
-    def onChosen(self, row, _column, previousRow, _previousColumn):
-        """Another row: its map."""
+    def onChosen(self, row, column, previousRow, _previousColumn):
+        """Another row: its map; not where only its box was clicked."""
         if 0 <= row < len(self._rows) and row != previousRow:
             self.panel.parameters.prototype = self._rows[row].index
+            self.onClicked(row, column)
+
+    def onClicked(self, _row, column):
+        """The row that is chosen already is clicked: its map."""
+        if self._rows and column != ON:
+            self.panel.parameters.showMap = True
 
     def onTicked(self, _row, column):
         """A box was ticked or cleared: the result without the prototypes whose boxes are clear."""
-        if column == 0:
+        if column == ON:
             table = self.ui.prototypesTable
             clear = [n for n in range(table.rowCount) if table.item(n, 0).checkState() != qt.Qt.Checked]
             self._turnOff(sorted(self._rows[n].index for n in clear))
@@ -78,9 +89,24 @@ class PrototypesSection:
         if self._rows and not self._chosen():
             self.panel.parameters.prototype = self._rows[0].index
 
+    def findBest(self):
+        """Look for the places most like the prototypes."""
+        if self.panel.result:
+            findBest(self.panel.result.original)
+
+    def list(self):
+        """Fill the table, which takes a moment."""
+        result = self.panel.result
+        self._list(prototypeRows(result.original) if result else [])
+        self._ticked = None
+        self.chooseLeading()
+        self.panel.refresh()
+
     def refresh(self):
         """What-if, table, map and surfaces, each only where something that it shows has changed."""
         result, parameters = self.panel.result, self.panel.parameters
+        if self.panel.isEntered:
+            self.panel.views.lieUnder(BACKGROUNDS[parameters.background])
         wanted = tuple(sorted(parameters.disabledPrototypes))
         if result and wanted != result.disabled:
             self._whatIf(result, wanted)
@@ -88,7 +114,10 @@ class PrototypesSection:
             self._listed = result and result.original
             self._ticked = None
             self._undo = []
-            self._list(result)
+            self._list([])
+            if result:
+                self.panel.idle.later("best similarities", self.findBest)
+                self.panel.idle.later("prototypes", self.list)
         if result and result.disabled != self._ticked:
             self._ticked = result.disabled
             self._tick(result.disabled)
@@ -111,22 +140,24 @@ class PrototypesSection:
             self.panel.parameters.disabledPrototypes = indices
 
     def _whatIf(self, result, indices):
+        """Labels and volumes at once, the rest when idle."""
         try:
-            self.panel.logic.whatIf(result.nodes, indices)
+            self.panel.logic.results.whatIfFirst(result.nodes, indices)
+            self.panel.completeLater(result.nodes)
         except Exception:
             self.panel.parameters.disabledPrototypes = list(result.disabled)
             self._ticked = None
             raise
 
-    def _list(self, result):
-        self._rows = prototypeRows(result.original) if result else []
+    def _list(self, rows):
+        self._rows = rows
         table = self.ui.prototypesTable
         blocked = table.blockSignals(True)
         table.rowCount = len(self._rows)
         for number, row in enumerate(self._rows):
-            for column, text in enumerate(row.texts):
+            for column, text in enumerate(shortTexts(row)):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(row.name)
+                item.setToolTip(f"{row.className}: {row.name}")
                 table.setItem(number, column, item)
             table.item(number, 1).setData(qt.Qt.DecorationRole, qt.QColor(*row.colour))
         table.blockSignals(blocked)
@@ -144,7 +175,7 @@ class PrototypesSection:
         table = self.ui.prototypesTable
         if row and table.currentRow() != self._rows.index(row):
             blocked = table.blockSignals(True)
-            table.selectRow(self._rows.index(row))
+            table.setCurrentCell(self._rows.index(row), NAME)
             table.blockSignals(blocked)
 
     def _enable(self, result):
@@ -175,7 +206,7 @@ class PrototypesSection:
             self._drawNone(result)
             return
         self._drawnOf = result
-        overSlices = (self.panel.background, parameters.threshold, parameters.opacity) if parameters.showMap else None
+        overSlices = (parameters.threshold, parameters.opacity) if parameters.showMap else None
         if parameters.showUncertainty:
             overSlices = "uncertainty"
         wanted = {
@@ -193,7 +224,19 @@ class PrototypesSection:
         if wanted["cloud"] != before["cloud"]:
             showVolumeRendering(self.panel.logic.context, result.nodes, parameters.showInThreeD)
         if wanted["surface"] != before["surface"] and (parameters.showOnSurface or before["surface"][2]):
-            paintSurface(self.panel.logic.context, result.nodes, result.current, parameters.showOnSurface)
+            self._paint(result, parameters.showOnSurface)
+
+    def _paint(self, result, visible):
+        if visible:
+            self.panel.idle.later("painted surface", self.paint)
+        else:
+            paintSurface(self.panel.logic.context, result.nodes, result.current, False)
+
+    def paint(self):
+        """The chosen prototype on the surface of the tumour."""
+        result = self.panel.result
+        if result and self._chosen() and self.panel.parameters.showOnSurface:
+            paintSurface(self.panel.logic.context, result.nodes, result.current, True)
 
     def _drawNone(self, result):
         """Without a prototype only the uncertainty, which its own section shows, can lie over the slices."""
@@ -224,7 +267,13 @@ class PrototypesSection:
             hideHeatmap(context, result.nodes, slices)
         elif overSlices != "uncertainty":
             index = self.panel.parameters.prototype
-            showPrototype(context, result.nodes, result.original, index, overSlices[0], slices, *overSlices[1:])
+            showPrototype(context, result.nodes, result.original, index, None, slices, *overSlices)
+
+
+def shortTexts(row):
+    """What a row of the table says in a narrow panel; its tooltip says all of it."""
+    index, className, name, *others = row.texts
+    return index, "BG" if className == CLASSES[0] else className, name.partition(": ")[0], *others
 
 
 def whatIfText(disabled):

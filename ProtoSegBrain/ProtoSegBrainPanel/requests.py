@@ -3,15 +3,24 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ProtoSegBrainScene.fingerprint import fingerprintsOf
+
 from ProtoSegBrainLib.segmentation.process import Failed, Progress
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request: who is told ``progress``, then ``done`` or ``failed``; the volumes of a segmentation, else None."""
+    """A request: who is told ``progress``, then ``done`` or ``failed``.
+
+    Attributes:
+        listener: Who is told.
+        inputs: Of a segmentation: the volume nodes by modality, else None.
+        fingerprints: What those were when they were sent.
+    """
 
     listener: Any
     inputs: Any = None
+    fingerprints: Any = None
 
 
 class Requests:
@@ -23,7 +32,8 @@ class Requests:
 
     def segment(self, inputs, listener, **settings):
         """Begin to segment volume nodes by modality; settings as of ``ProtoSegBrainLogic.request``."""
-        self._asked[self._logic.request(inputs, **settings)] = Asked(listener, dict(inputs))
+        number = self._logic.request(inputs, **settings)  # first: the worker begins meanwhile
+        self._asked[number] = Asked(listener, dict(inputs), fingerprintsOf(inputs))
 
     def check(self, listener, modelPath):
         """Ask what there is to compute with."""
@@ -40,7 +50,7 @@ class Requests:
             if isinstance(event, Failed):
                 asked.listener.failed(event.message, event.details)
             else:
-                asked.listener.done(event, asked.inputs)
+                asked.listener.done(event, asked)
 
     def cancel(self):
         """End the worker, its children and all requests, at once."""

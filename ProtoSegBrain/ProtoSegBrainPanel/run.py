@@ -12,6 +12,14 @@ DEVICES = {"Automatic": "auto", "GPU": "mps" if sys.platform == "darwin" else "c
 """What the library calls what the panel shows."""
 
 
+class SingleClicks(qt.QObject):
+    """Makes a double click one click: the second of a button that starts would cancel."""
+
+    def eventFilter(self, _watched, event):
+        """Whether an event goes no further."""
+        return event.type() == qt.QEvent.MouseButtonDblClick
+
+
 class RunSection:
     """One button that starts a segmentation and cancels it, and what is to be seen meanwhile."""
 
@@ -22,6 +30,8 @@ class RunSection:
         self._card = None
         self._stages = []
         self._shown = None
+        self._singleClicks = SingleClicks()
+        ui.segmentButton.installEventFilter(self._singleClicks)
         ui.segmentButton.clicked.connect(panel.guarded(self.segmentOrCancel))
         ui.chooseModelButton.clicked.connect(panel.guarded(self.chooseModel))
         for widget in (ui.progressBar, ui.deviceFoundLabel):
@@ -58,15 +68,20 @@ class RunSection:
         self._say(reason)
         self.panel.refresh()
 
+    def forget(self):
+        """Another patient is shown: say no more how the last run ended."""
+        if not self.panel.requests.isSegmenting:
+            self.ui.stageLabel.text = ""
+
     def progress(self, fraction, message):
         """News from the worker."""
         self.ui.progressBar.value = round(100 * fraction)
         self._say(message)
 
-    def done(self, answer, inputs):
+    def done(self, answer, asked):
         """The worker has a result: show it."""
         try:
-            self.panel.finish(answer.prediction, inputs)
+            self.panel.finish(answer.prediction, asked)
         except Exception:
             self._say("The result could not be shown; the scene is as it was.")
             raise
@@ -120,7 +135,9 @@ class RunSection:
         path = self.panel.parameters.modelPath
         if path != self._card:
             self._card = path
-            self.ui.modelCardLabel.text = modelCardText(path or self.panel.logic.bundledModel)
+            said = modelCardText(path or self.panel.logic.bundledModel)
+            self.ui.modelCardLabel.text = said.partition("\n")[0]
+            self.ui.modelCardLabel.toolTip = said
         self.tick()
 
     def _say(self, stage):
@@ -130,7 +147,7 @@ class RunSection:
 
 
 def modelCardText(path):
-    """What the card of a model says, in two lines; what is wrong with it, where it cannot be read."""
+    """What the card of a model says, the first line enough at a glance; where it cannot be read, what is wrong."""
     card = Path(path).with_suffix(".json")
     try:
         content = json.loads(card.read_text(encoding="utf-8"))
@@ -138,7 +155,8 @@ def modelCardText(path):
         measured = f"calibrated on {cases} held-out cases" if cases else "not calibrated on held-out cases"
         return (
             f"{content['name']}: {len(content['prototypes']) or 'no'} prototypes, learned from "
-            f"{len(content['training'].get('cases', ()))} cases, {measured}. SHA-256 {content['identity'][:12]}…"
+            f"{len(content['training'].get('cases', ()))} cases.\n"
+            f"It is {measured}. SHA-256 {content['identity'][:12]}…"
         )
     except OSError:
         return f"There is no model card {card}; a model is a .safetensors file with its .json card beside it."

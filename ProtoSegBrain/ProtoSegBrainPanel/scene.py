@@ -2,7 +2,16 @@
 
 import slicer
 import vtk
+from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE
+from ProtoSegBrainScene.parts import removeOrphans
 from slicer.util import VTKObservationMixin
+
+from ProtoSegBrainPanel.inputs import PARAMETERS
+
+CHOSEN = ("segmentation", *PARAMETERS.values())
+"""Nodes in the parameter node."""
+FIRST = 1.0
+"""Priority of an observer that is told before all others."""
 
 
 class SceneObserver(VTKObservationMixin):
@@ -11,11 +20,15 @@ class SceneObserver(VTKObservationMixin):
     def __init__(self, panel):
         VTKObservationMixin.__init__(self)
         self.panel = panel
+        self._going = None
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onEndImport)
+        self.addObserver(scene, scene.StartSaveEvent, self.onStartSave)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
+        # Before the selectors, which would choose the node beside the one that goes.
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved, priority=FIRST)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
 
     def onStartClose(self, _caller, _event):
@@ -34,8 +47,13 @@ class SceneObserver(VTKObservationMixin):
 
     def onEndImport(self, _caller, _event):
         """A scene was loaded: inputs, result, chosen prototype and displays are shown as it says."""
+        self.panel.idle.finish()  # of results that were there before
         self.panel.forget()
         self.panel.returnToScene()
+
+    def onStartSave(self, _caller, _event):
+        """What was left for later belongs to what is saved."""
+        self.panel.idle.finish()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, _caller, _event, node):
@@ -44,15 +62,41 @@ class SceneObserver(VTKObservationMixin):
             self.panel.inputs.fillSoon()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAboutToBeRemoved(self, _caller, _event, node):
+        """A chosen node goes: nothing is chosen in its place."""
+        parameters = self.panel.parameters
+        if parameters is None or slicer.mrmlScene.IsClosing():
+            return
+        names = [name for name in CHOSEN if getattr(parameters, name) is node]
+        if names:
+            self._going = node
+            self.panel.hold()
+        for name in names:
+            setattr(parameters, name, None)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, _caller, _event, node):
         """A node that was in use may be gone."""
         if self.panel.parameters is None or slicer.mrmlScene.IsClosing():
             return
         if self.panel.requests.needs(node):
             self._abort(f"{node.GetName()} was removed; the segmentation was cancelled.")
-        if self.panel.logic.results.holds(node):
-            self.panel.logic.results.forget()
-            self.panel.onModified()
+        part = node.GetAttribute(RESULT_ATTRIBUTE)
+        isOurs = self.panel.logic.results.lose(node) or part is not None
+        if part == "segmentation":  # not at once: more may be about to go with it
+            self.panel.idle.later("orphans", self.removeOrphans)
+        if node is self._going:
+            self._going = None
+            self.panel.release()
+        elif not isOurs:
+            return
+        if isOurs:
+            self.panel.drawAgain()
+        self.panel.onModified()
+
+    def removeOrphans(self):
+        """What is left hidden of results whose segmentation was deleted."""
+        removeOrphans(slicer.mrmlScene)
 
     def _abort(self, reason):
         if self.panel.requests.isSegmenting:

@@ -3,6 +3,7 @@
 import slicer
 from ProtoSegBrainScene.heatmap import showUncertainty
 
+from ProtoSegBrainPanel.result import SIMULATED
 from ProtoSegBrainPanel.views import slicesOf
 
 UNSURE_FROM = 0.05
@@ -26,11 +27,10 @@ class UncertaintySection:
         self.ui.familiarityLabel.visible = bool(sentence)
         wanted = None
         if result and parameters.showUncertainty:
-            wanted = (result.key, self.panel.background, parameters.opacity)
+            wanted = (result.key, parameters.opacity)
         if wanted is not None and wanted != self._shown:
-            _, background, opacity = wanted
             slices = slicesOf(slicer.mrmlScene)
-            showUncertainty(self.panel.logic.context, result.nodes, background, slices, UNSURE_FROM, opacity)
+            showUncertainty(self.panel.logic.context, result.nodes, None, slices, UNSURE_FROM, parameters.opacity)
         self._shown = wanted
 
     def forget(self):
@@ -40,5 +40,5 @@ class UncertaintySection:
 
 def familiarityText(prediction):
     """What the result says of the scan as a whole; "" where that was never measured."""
-    found = prediction.findings.get("out_of_distribution") or {}
-    return found.get("sentence") or ""
+    sentence = (prediction.findings.get("out_of_distribution") or {}).get("sentence") or ""
+    return f"{SIMULATED} {sentence}" if sentence and prediction.simulated else sentence

@@ -10,7 +10,7 @@ from ProtoSegBrainLib.network.evidence import no_prototypes
 
 SHOWN = 5
 """Contributions that are named; the others are one bar."""
-BAR_WIDTH = 130
+BAR_WIDTH = 90
 """Of the longest bar, in pixels."""
 FOR, AGAINST = "#3a7bd5", "#c0504d"
 DELAY_MS = 40

@@ -11,6 +11,7 @@ from ProtoSegBrainLib.network.evidence import require_prototypes
 from ProtoSegBrainLib.pictures.slices import HEAT
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainScene.grid import setVoxels
+from ProtoSegBrainScene.legends import hideLegend, showMapLegend
 from ProtoSegBrainScene.segmentation import FILL_OPACITY
 
 COLOURS = 256
@@ -19,9 +20,6 @@ PROTOTYPE_ATTRIBUTE = "ProtoSegBrain.prototype"
 """Of the node of the shown similarity: the prototype's number."""
 ABOVE_ALL = 2.0
 """Above every value of a map."""
-LEGEND_FONT_SIZE = 12
-LEGEND_SIZE, LEGEND_PLACE = (0.08, 0.35), (0.97, 0.08)
-"""Shares of a view's width and height; the text grows with the width."""
 
 
 def showPrototype(
@@ -57,8 +55,7 @@ def showPrototype(
     if not 0 <= index < len(owners):
         raise ValueError(f"Expected the number of a prototype, 0 to {len(owners) - 1}; got {index}.")
     fillSimilarity(nodes.similarity, prediction, index)
-    title = f"Similarity to\nprototype {index} ({owners[index]})"
-    _showMap(context, nodes, nodes.similarity, title, background, compositeNodes, threshold, opacity)
+    _showMap(context, nodes, nodes.similarity, "similarity", background, compositeNodes, threshold, opacity)
 
 
 def showUncertainty(
@@ -68,7 +65,7 @@ def showUncertainty(
 
     Arguments as of ``showPrototype``.
     """
-    _showMap(context, nodes, nodes.uncertainty, "Uncertainty", background, compositeNodes, threshold, opacity)
+    _showMap(context, nodes, nodes.uncertainty, "uncertainty", background, compositeNodes, threshold, opacity)
 
 
 def hideHeatmap(context: Any, nodes: Any, compositeNodes: Iterable[Any]) -> None:
@@ -78,7 +75,7 @@ def hideHeatmap(context: Any, nodes: Any, compositeNodes: Iterable[Any]) -> None
         if composite.GetForegroundVolumeID() in maps:
             composite.SetForegroundVolumeID(None)
     for node in _mapsOf(nodes):
-        _setLegend(context, node, visible=False)
+        hideLegend(context, node)
     nodes.segmentation.GetDisplayNode().SetOpacity2DFill(FILL_OPACITY)
 
 
@@ -166,7 +163,7 @@ def _showMap(
     context: Any,
     nodes: Any,
     node: Any,
-    title: str,
+    what: str,
     background: Any,
     compositeNodes: Iterable[Any],
     threshold: float,
@@ -182,26 +179,6 @@ def _showMap(
         composite.EndModify(modifying)
     nodes.segmentation.GetDisplayNode().SetOpacity2DFill(0.0)  # it would tint the map; the outlines stay
     for other in _mapsOf(nodes):
-        _setLegend(context, other, visible=other is node, title=title)
-
-
-def _setLegend(context: Any, node: Any, visible: bool, title: str = "") -> None:
-    """Show or hide the colour legend of a map; it is made when it is first shown."""
-    legend = context.colors.GetColorLegendDisplayNode(node)
-    if legend is None and visible:
-        legend = context.colors.AddDefaultColorLegendDisplayNode(node)
-        legend.SetLabelFormat("%.2f")
-        legend.SetNumberOfLabels(5)
-        legend.SetMaxNumberOfColors(COLOURS)
-        legend.SetUseColorNamesForLabels(False)
-        legend.SetSize(*LEGEND_SIZE)
-        legend.SetPosition(*LEGEND_PLACE)
-        for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
-            text.SetFontSize(LEGEND_FONT_SIZE)
-            text.SetFontFamilyToArial()
-            text.ItalicOff()
-    if legend is None:
-        return
-    if visible:
-        legend.SetTitleText(title)
-    legend.SetVisibility(visible)
+        if other is not node:
+            hideLegend(context, other)
+    showMapLegend(context, node, what)

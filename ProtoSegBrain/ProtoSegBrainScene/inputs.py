@@ -18,7 +18,7 @@ from ProtoSegBrainScene.grid import voxelsOf, worldAffineOf
 
 SCALAR = "vtkMRMLScalarVolumeNode"
 RESULT_ATTRIBUTE = "ProtoSegBrain.part"
-"""Of every node that is part of a result: which part."""
+"""Of every node that is part of a result: which part. What is seen of it is hidden while another result is shown."""
 ROLE = "ProtoSegBrain."
 """Of a node reference of a result's segmentation: this and a field of ``ResultNodes``, or this and a modality."""
 SURFACE_ROLE = ROLE + "surface"

@@ -51,27 +51,32 @@ def restoreLayout(layoutNode: Any, earlier: int) -> None:
         layoutNode.SetViewArrangement(earlier)
 
 
-def assignVolumes(scene: Any, inputs: Mapping[str, Any]) -> list[Any]:
+def assignVolumes(scene: Any, inputs: Mapping[str, Any], under: str | None = None) -> list[Any]:
     """Show each modality in its own slice view, linked; views that are not there yet are left out.
 
     Args:
         scene: With the views of the arrangement.
         inputs: Volume nodes by modality.
+        under: A modality that is to be shown in all slice views instead, as far as it is there; Slicer's own views are
+            changed only then. The title of each of our views says what it shows.
 
     Returns:
-        The composite nodes of the views, in the order FLAIR, T1, T1ce, T2.
+        The composite nodes of the views whose image is another one now, in the order FLAIR, T1, T1ce, T2.
     """
     found = compositeNodes(scene)
+    common = inputs.get(under) if under else None
+    changed = []
     for role, name in VIEWS.items():
-        composite, node = found.get(name), inputs.get(role)
-        if composite is None:
-            continue
-        modifying = composite.StartModify()
-        composite.SetBackgroundVolumeID(None if node is None else node.GetID())
-        composite.SetLinkedControl(True)
-        composite.SetHotLinkedControl(True)
-        composite.EndModify(modifying)
-    return ownCompositeNodes(scene)
+        if name in found:
+            shown = role if common is None else under
+            _nameView(scene, name, MODALITY_NAMES[shown])
+            changed += [found[name]] * _setBackground(found[name], inputs.get(shown))
+            found[name].SetLinkedControl(True)
+            found[name].SetHotLinkedControl(True)
+    for name in set(found) - set(VIEWS.values()):
+        if common is not None:
+            _setBackground(found[name], common)
+    return changed
 
 
 def compositeNodes(scene: Any) -> dict[str, Any]:
@@ -93,6 +98,30 @@ def jumpTo(scene: Any, ras: Sequence[float]) -> None:
     crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     if crosshair is not None:
         crosshair.SetCrosshairRAS(*ras)
+
+
+def nameViews(scene: Any) -> None:
+    """Titles and colours of our own slice views, where an arrangement has not given them theirs yet."""
+    for role, name in VIEWS.items():
+        _nameView(scene, name, MODALITY_NAMES[role])
+        view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
+        if view is not None:
+            view.SetLayoutColor(*[int(VIEW_COLOURS[role][n : n + 2], 16) / 255 for n in (1, 3, 5)])
+
+
+def _nameView(scene: Any, name: str, title: str) -> None:
+    view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
+    if view is not None and view.GetLayoutLabel() != title:
+        view.SetLayoutLabel(title)
+
+
+def _setBackground(composite: Any, node: Any) -> bool:
+    """Whether that is another image than before."""
+    shown = None if node is None else node.GetID()
+    if composite.GetBackgroundVolumeID() == shown:
+        return False
+    composite.SetBackgroundVolumeID(shown)
+    return True
 
 
 def _sliceItem(role: str) -> str:

@@ -55,7 +55,7 @@ def canRender() -> bool:
     try:
         window = vtk.vtkRenderWindow()
         window.SetOffScreenRendering(True)
-        window.SupportsOpenGL()  # tries to, but says yes in any case
+        window.Initialize()  # asked whether it supports OpenGL, a window of X says yes and does not try
         return bool(window.IsCurrent())
     finally:
         vtk.vtkObject.SetGlobalWarningDisplay(heard)

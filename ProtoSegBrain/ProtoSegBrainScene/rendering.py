@@ -17,7 +17,8 @@ from ProtoSegBrainLib.pictures.slices import HEAT
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainScene.grid import matrixOf
 from ProtoSegBrainScene.heatmap import heatColours, shownPrototype
-from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE, SURFACE_ROLE
+from ProtoSegBrainScene.hierarchy import putBeside
+from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE, ROLE, SURFACE_ROLE
 
 CLOUD = ((0.0, 0.0), (0.2, 0.0), (0.5, 0.15), (1.0, 0.9))
 """Similarity and opacity of the cloud: little similarity is not seen at all."""
@@ -26,6 +27,11 @@ AMBIENT = 0.4
 DEPTHS_MM = (0.0, 2.0, 4.0)
 """Below the surface; the largest similarity of these is painted. A border is where a tumour is least like anything."""
 SIMILARITY_ARRAY = "similarity"
+BRAIN_ROLE = ROLE + "brainSurface"
+"""Of the surface of the brain, which not every result has."""
+BRAIN_VOXEL_MM = 3.0
+"""About so coarse is the grid of the brain's surface: it only says where in the head the tumour is."""
+BRAIN_COLOUR, BRAIN_OPACITY = (0.83, 0.8, 0.76), 0.16
 
 
 def showVolumeRendering(context: Any, nodes: Any, visible: bool) -> None:
@@ -71,6 +77,16 @@ def paintSurface(context: Any, nodes: Any, prediction: Prediction, visible: bool
     display.SetActiveScalar(SIMILARITY_ARRAY, vtk.vtkAssignAttribute.POINT_DATA)
     display.SetVisibility(True)
     _letSegmentsShow(nodes, False)
+
+
+def showBrain(context: Any, nodes: Any, prediction: Prediction, visible: bool) -> None:
+    """Show or hide the surface of the brain, so faint that the tumour is seen within it; arguments as of the others."""
+    model = nodes.segmentation.GetNodeReference(BRAIN_ROLE)
+    if model is None and visible:
+        model = _addBrain(context, nodes)
+        model.SetAndObservePolyData(smoothSurface(_coarseBrain(prediction)))
+    if model is not None and bool(model.GetDisplayNode().GetVisibility()) != visible:
+        model.GetDisplayNode().SetVisibility(visible)
 
 
 def surfaceIsPainted(nodes: Any) -> bool:
@@ -147,21 +163,48 @@ def _regionOf(prediction: Prediction, index: int) -> np.ndarray:
     return core if owner in REGIONS["TC"] and core.any() else prediction.label > 0
 
 
+def _coarseBrain(prediction: Prediction) -> Volume:
+    """1 in the brain, on every so many voxels of the label's grid."""
+    sizes = np.linalg.norm(prediction.affine[:3, :3], axis=0)
+    steps = np.maximum(np.rint(BRAIN_VOXEL_MM / sizes), 1).astype(int)
+    coarse = prediction.probabilities[0][tuple(slice(None, None, step) for step in steps)]
+    return Volume(coarse < 1, prediction.affine @ np.diag([*steps, 1]))
+
+
 def _addModel(context: Any, nodes: Any) -> Any:
-    model = context.scene.AddNewNodeByClass("vtkMRMLModelNode", f"{nodes.segmentation.GetName()} painted surface")
-    model.CreateDefaultDisplayNodes()
+    model = _addPart(context, nodes, SURFACE_ROLE, "painted surface")
     display = model.GetDisplayNode()
     display.SetAndObserveColorNodeID(heatColours(context.scene).GetID())
     display.SetScalarRangeFlag(slicer.vtkMRMLDisplayNode.UseManualScalarRange)
     display.SetScalarRange(0, 1)
     display.SetScalarVisibility(True)
-    display.SetVisibility2D(False)
     display.SetAmbient(AMBIENT)  # less shadow: the colours are to be read
     display.SetDiffuse(1 - AMBIENT)
     display.SetSpecular(0.25)  # what is black keeps its shape
     display.SetPower(8)
-    model.SetAttribute(RESULT_ATTRIBUTE, "surface")
-    nodes.segmentation.SetNodeReferenceID(SURFACE_ROLE, model.GetID())
+    return model
+
+
+def _addBrain(context: Any, nodes: Any) -> Any:
+    model = _addPart(context, nodes, BRAIN_ROLE, "brain surface")
+    display = model.GetDisplayNode()
+    display.SetVisibility(False)
+    display.SetColor(*BRAIN_COLOUR)
+    display.SetOpacity(BRAIN_OPACITY)
+    display.SetBackfaceCulling(True)  # one veil before the tumour, none behind it
+    display.SetSpecular(0)
+    model.SetSelectable(False)  # what is behind it is clicked on
+    return model
+
+
+def _addPart(context: Any, nodes: Any, role: str, what: str) -> Any:
+    """A model node that is part of the result and stands in its folder; not cut by slices."""
+    model = context.scene.AddNewNodeByClass("vtkMRMLModelNode", f"{nodes.segmentation.GetName()} {what}")
+    model.CreateDefaultDisplayNodes()
+    model.GetDisplayNode().SetVisibility2D(False)
+    model.SetAttribute(RESULT_ATTRIBUTE, role.removeprefix(ROLE))
+    nodes.segmentation.SetNodeReferenceID(role, model.GetID())
+    putBeside(model, nodes.segmentation)
     return model
 
 
@@ -171,12 +214,19 @@ def _letSegmentsShow(nodes: Any, visible: bool) -> None:
 
 
 def _setUpCloud(properties: Any) -> None:
-    colours, opacity = vtk.vtkColorTransferFunction(), vtk.vtkPiecewiseFunction()
+    colours, opacity, steepness = (
+        vtk.vtkColorTransferFunction(),
+        vtk.vtkPiecewiseFunction(),
+        vtk.vtkPiecewiseFunction(),
+    )
     for share, colour in zip(np.linspace(0, 1, len(HEAT)), HEAT, strict=True):
         colours.AddRGBPoint(share, *[value / 255 for value in colour])
     for share, value in CLOUD:
         opacity.AddPoint(share, value)
+    for share in (0.0, 1.0):  # Slicer's own has points as near as a map's values: a table larger than a texture can be
+        steepness.AddPoint(share, 1.0)
     properties.SetColor(colours)
     properties.SetScalarOpacity(opacity)
+    properties.SetGradientOpacity(steepness)
     properties.SetInterpolationTypeToLinear()
     properties.ShadeOff()

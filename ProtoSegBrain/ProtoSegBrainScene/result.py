@@ -5,7 +5,8 @@ The segmentation node refers to all others, so that whoever has it has the resul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
@@ -18,11 +19,21 @@ from ProtoSegBrainLib.images.volume import Volume, same_grid
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainLib.result.uncertainty import entropy
+from ProtoSegBrainScene.fingerprint import fingerprintsOf, hasChanged
 from ProtoSegBrainScene.grid import matrixOf, setVoxels, worldAffineOf
 from ProtoSegBrainScene.heatmap import fillSimilarity, setUpMapDisplay
-from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE, ROLE, SURFACE_ROLE
+from ProtoSegBrainScene.hierarchy import itemOf
+from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE, ROLE
+from ProtoSegBrainScene.parts import addPart, partsOf, removeParts
 from ProtoSegBrainScene.rendering import paintSurface, surfaceIsPainted
-from ProtoSegBrainScene.segmentation import FILL_OPACITY, fillRegions, segmentNames, setUpDisplay, showClasses
+from ProtoSegBrainScene.segmentation import (
+    FILL_OPACITY,
+    fillRegions,
+    makeSurfaces,
+    segmentNames,
+    setUpDisplay,
+    showClasses,
+)
 from ProtoSegBrainScene.stored import storePrediction
 from ProtoSegBrainScene.tables import fillPrototypeTable, fillVolumeTable
 
@@ -65,7 +76,11 @@ class ResultNodes:
 
 
 def showPrediction(
-    context: Any, prediction: Prediction, inputs: Mapping[str, Any], segmentation: Any = None
+    context: Any,
+    prediction: Prediction,
+    inputs: Mapping[str, Any],
+    segmentation: Any = None,
+    fingerprints: Mapping[str, str] | None = None,
 ) -> ResultNodes:
     """Add a result to the scene, all or nothing; an older result of the same segmentation node is replaced.
 
@@ -73,25 +88,25 @@ def showPrediction(
         context: ``SceneContext``.
         prediction: Of the library.
         inputs: Volume nodes by modality, from which it was made; may be empty.
-        segmentation: Node to be filled, perhaps with other segments; None makes one.
+        segmentation: Node to be filled, perhaps with other segments; None makes one, with the name of the case, and a
+            number where another result has that.
+        fingerprints: Of the inputs when they were read, by modality; None takes them now.
 
     Raises:
         ValueError: What is given cannot be shown; the scene, and the segmentation, are as before.
     """
-    scene = context.scene
-    older = None if segmentation is None else findResult(scene, segmentation)
-    with _allOrNothing(scene):
-        parts = _addParts(context, prediction)
-        if segmentation is None:
-            segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", prediction.case_id)
-        nodes = ResultNodes(segmentation=segmentation, **parts)
-        folder = _addFolder(scene, prediction.case_id, inputs)
-        _fillSegmentation(nodes, prediction, inputs)  # last: nothing that can fail comes after it
-        _sortIn(scene, nodes, folder)
-        _refer(nodes, inputs)
-    if older is not None:
-        _removeParts(scene, older)
-    return nodes
+    return _show(context, prediction, inputs, segmentation, fingerprints, isWhole=True)
+
+
+def showFirst(
+    context: Any,
+    prediction: Prediction,
+    inputs: Mapping[str, Any],
+    segmentation: Any = None,
+    fingerprints: Mapping[str, str] | None = None,
+) -> ResultNodes:
+    """As ``showPrediction``, but what takes longest and is not seen at once is left to the steps of ``rest``."""
+    return _show(context, prediction, inputs, segmentation, fingerprints, isWhole=False)
 
 
 def updateResult(context: Any, nodes: ResultNodes, prediction: Prediction) -> None:
@@ -104,15 +119,40 @@ def updateResult(context: Any, nodes: ResultNodes, prediction: Prediction) -> No
         nodes: Of the result.
         prediction: The changed one, on the same grids.
     """
+    updateFirst(nodes, prediction)
+    for step in rest(context, nodes, prediction).values():
+        step()
+
+
+def updateFirst(nodes: ResultNodes, prediction: Prediction) -> None:
+    """As ``updateResult``, but only what is seen at once: labels and volumes."""
     label = Volume(prediction.label, prediction.affine)
     showClasses(nodes.segmentation, label)
     if nodes.regions.GetDisplayNode().GetVisibility():
         fillRegions(nodes.regions, label)
-    setVoxels(nodes.uncertainty, entropy(prediction.probabilities))
     fillVolumeTable(nodes.volumes, prediction)
-    fillPrototypeTable(nodes.prototypes, prediction)
-    if surfaceIsPainted(nodes):
-        paintSurface(context, nodes, prediction, True)
+
+
+def rest(context: Any, nodes: ResultNodes, prediction: Prediction) -> dict[str, Callable[[], None]]:
+    """What is still to be done after ``showFirst`` and ``updateFirst``, by name, in this order.
+
+    A step does nothing when a part of the result has gone meanwhile.
+    """
+
+    def paint() -> None:
+        if surfaceIsPainted(nodes):
+            paintSurface(context, nodes, prediction, True)
+
+    def whileWhole(step: Callable[[], None]) -> Callable[[], None]:
+        return lambda: step() if findResult(context.scene, nodes.segmentation) == nodes else None
+
+    steps: dict[str, Callable[[], None]] = {
+        "surfaces": lambda: makeSurfaces(context, nodes),
+        "painted surface": paint,
+        "uncertainty": lambda: setVoxels(nodes.uncertainty, entropy(prediction.probabilities)),
+        "table of prototypes": lambda: fillPrototypeTable(nodes.prototypes, prediction),
+    }
+    return {name: whileWhole(step) for name, step in steps.items()}
 
 
 def findResult(scene: Any, segmentation: Any) -> ResultNodes | None:
@@ -134,58 +174,114 @@ def findResults(scene: Any) -> list[ResultNodes]:
 
 def inputsOf(nodes: ResultNodes) -> dict[str, Any]:
     """The volume nodes, by modality, from which a result was made, as far as they are still there."""
-    found = {role: nodes.segmentation.GetNodeReference(ROLE + role) for role in MODALITIES}
+    return imagesOf(nodes.segmentation)
+
+
+def imagesOf(segmentation: Any) -> dict[str, Any]:
+    """The same of a segmentation node, whether its result is whole or not."""
+    found = {role: segmentation.GetNodeReference(ROLE + role) for role in MODALITIES}
     return {role: node for role, node in found.items() if node is not None}
+
+
+def changedInputs(segmentation: Any) -> list[str]:
+    """Modalities of a result whose volumes are still there, but moved, or with other voxels than were segmented."""
+    taken = {role: segmentation.GetAttribute(ROLE + role) for role in MODALITIES}
+    return [role for role, node in imagesOf(segmentation).items() if taken[role] and hasChanged(node, taken[role])]
 
 
 def removeResult(nodes: ResultNodes) -> None:
     """Take all nodes of a result out of its scene, and its folder where that is empty then."""
-    scene = nodes.segmentation.GetScene()
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes.segmentation))
-    _removeNode(scene, nodes.segmentation.GetNodeReference(SURFACE_ROLE))
-    _removeNode(scene, nodes.segmentation)
-    _removeParts(scene, nodes)
-    _removeIfEmpty(hierarchy, folder)
+    removeParts(nodes.segmentation.GetScene(), partsOf(nodes.segmentation))
 
 
 # --- adding ---
 
 
-def _addParts(context: Any, prediction: Prediction) -> dict[str, Any]:
+def _show(
+    context: Any,
+    prediction: Prediction,
+    inputs: Mapping[str, Any],
+    segmentation: Any,
+    fingerprints: Mapping[str, str] | None,
+    isWhole: bool,
+) -> ResultNodes:
+    _check(prediction)
+    scene = context.scene
+    older = [] if segmentation is None else [node for node in partsOf(segmentation) if node is not segmentation]
+    with _allOrNothing(scene):
+        taken = fingerprintsOf(inputs) if fingerprints is None else fingerprints
+        if segmentation is None:
+            segmentation = _addSegmentation(scene, prediction.case_id)
+        name = segmentation.GetName()
+        nodes = ResultNodes(segmentation=segmentation, **_addParts(context, prediction, name))
+        if isWhole:
+            setVoxels(nodes.uncertainty, entropy(prediction.probabilities))
+            fillPrototypeTable(nodes.prototypes, prediction)
+        folder = _addFolder(scene, name, inputs)
+        _fillSegmentation(nodes, prediction, inputs)  # last: nothing that can fail comes after it
+        _sortIn(scene, nodes, folder)
+        _refer(nodes, inputs, taken)
+    removeParts(scene, older)
+    if isWhole:  # of a segmentation that had surfaces
+        makeSurfaces(context, nodes)
+    return nodes
+
+
+def _check(prediction: Prediction) -> None:
+    """Before anything is added: what is left for later is found not to fit when it is too late."""
+    known, maps = len(prediction.evidence.prototype_class), len(prediction.similarities)
+    shapes = {prediction.label.shape, prediction.probabilities.shape[1:]}
+    if known != maps or len(shapes) > 1:
+        raise ValueError(
+            f"{prediction.case_id}: expected maps of {known} prototypes, and label and probabilities of one shape; got "
+            f"{maps} maps and the shapes {' and '.join(map(str, shapes))}."
+        )
+
+
+def _addSegmentation(scene: Any, case_id: str) -> Any:
+    """The node of the classes, by which a result is chosen; it comes first: modules take the first that they find."""
+    kind = "vtkMRMLSegmentationNode"
+    others = [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
+    taken = {node.GetName() for node in others}
+    names = itertools.chain([case_id], (f"{case_id} {number}" for number in itertools.count(2)))
+    return addPart(scene, kind, next(name for name in names if name not in taken), "segmentation")
+
+
+def _addParts(context: Any, prediction: Prediction, name: str) -> dict[str, Any]:
     """All nodes but the segmentation, by field of ``ResultNodes``."""
-    scene, case_id = context.scene, prediction.case_id
-    regions = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{case_id} regions")
+    scene = context.scene
+    regions = addPart(scene, "vtkMRMLSegmentationNode", f"{name} regions", "regions", hidden=True)
     fillRegions(regions, Volume(prediction.label, prediction.affine))
     setUpDisplay(regions, 0.0)
     regions.GetDisplayNode().SetVisibility(False)
-    regions.SetHideFromEditors(True)  # whoever chooses a result chooses the segmentation
-    volumes = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{case_id} volumes")
+    volumes = addPart(scene, "vtkMRMLTableNode", f"{name} volumes", "volumes")
     fillVolumeTable(volumes, prediction)
-    prototypes = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{case_id} prototypes")
-    fillPrototypeTable(prototypes, prediction)
+    prototypes = addPart(scene, "vtkMRMLTableNode", f"{name} prototypes", "prototypes")
     parts = {"regions": regions, "volumes": volumes, "prototypes": prototypes}
-    return {**parts, **_addMaps(context, prediction), **storePrediction(scene, prediction)}
+    return {**parts, **_addMaps(context, prediction, name), **storePrediction(scene, prediction, name)}
 
 
-def _addMaps(context: Any, prediction: Prediction) -> dict[str, Any]:
+def _addMaps(context: Any, prediction: Prediction, name: str) -> dict[str, Any]:
     grid = prediction.affine
-    maps = {"uncertainty": Volume(entropy(prediction.probabilities), grid)}
+    maps = {}
     if len(prediction.similarities):
         maps["similarity"] = Volume(prediction.similarities[0], prediction.similarity_affine)
     if prediction.disagreement is not None:
         maps["disagreement"] = Volume(prediction.disagreement, grid)
-    nodes = {name: _addMap(context, f"{prediction.case_id} {name}", map_) for name, map_ in maps.items()}
+    nodes = {part: _addMap(context, f"{name} {part}", part, map_.affine) for part, map_ in maps.items()}
+    for part, map_ in maps.items():
+        setVoxels(nodes[part], map_.array)
+    nodes["uncertainty"] = _addMap(context, f"{name} uncertainty", "uncertainty", grid)
     if "similarity" in nodes:
         fillSimilarity(nodes["similarity"], prediction, 0)
     return nodes
 
 
-def _addMap(context: Any, name: str, map_: Volume) -> Any:
-    node = context.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    setUpMapDisplay(context, node)  # before the voxels: it would look for the best grey levels of them
-    node.SetIJKToRASMatrix(matrixOf(map_.affine))
-    setVoxels(node, map_.array)
+def _addMap(context: Any, name: str, part: str, affine: np.ndarray) -> Any:
+    """A node for a map; its display before the voxels: it would look for the best grey levels of them."""
+    node = addPart(context.scene, "vtkMRMLScalarVolumeNode", name, part)
+    setUpMapDisplay(context, node)
+    node.SetIJKToRASMatrix(matrixOf(affine))
     return node
 
 
@@ -205,12 +301,14 @@ def _onGrid(node: Any, prediction: Prediction) -> bool:
     return same_grid(grid, prediction.label.shape, prediction.affine)
 
 
-def _addFolder(scene: Any, case_id: str, inputs: Mapping[str, Any]) -> int:
+def _addFolder(scene: Any, name: str, inputs: Mapping[str, Any]) -> int:
     """A folder for the result beside its inputs, in their study."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     first = next((inputs[role] for role in MODALITIES if inputs.get(role) is not None), None)
-    above = hierarchy.GetItemParent(_itemOf(hierarchy, first)) if first else 0
-    return hierarchy.CreateFolderItem(above or hierarchy.GetSceneItemID(), f"ProtoSegBrain {case_id}")
+    above = hierarchy.GetItemParent(itemOf(hierarchy, first)) if first else 0
+    folder = hierarchy.CreateFolderItem(above or hierarchy.GetSceneItemID(), f"ProtoSegBrain {name}")
+    hierarchy.SetItemAttribute(folder, RESULT_ATTRIBUTE, "folder")
+    return folder
 
 
 def _sortIn(scene: Any, nodes: ResultNodes, folder: int) -> None:
@@ -218,14 +316,10 @@ def _sortIn(scene: Any, nodes: ResultNodes, folder: int) -> None:
     for field in fields(nodes):
         node = getattr(nodes, field.name)
         if node is not None:
-            hierarchy.SetItemParent(_itemOf(hierarchy, node), folder)
+            hierarchy.SetItemParent(itemOf(hierarchy, node), folder)
 
 
-def _itemOf(hierarchy: Any, node: Any) -> int:
-    return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
-
-
-def _refer(nodes: ResultNodes, inputs: Mapping[str, Any]) -> None:
+def _refer(nodes: ResultNodes, inputs: Mapping[str, Any], fingerprints: Mapping[str, str]) -> None:
     for field in fields(nodes):
         node = getattr(nodes, field.name)
         if node is None:
@@ -234,8 +328,9 @@ def _refer(nodes: ResultNodes, inputs: Mapping[str, Any]) -> None:
         if field.name != "segmentation":
             nodes.segmentation.SetNodeReferenceID(ROLE + field.name, node.GetID())
     for role in MODALITIES:
-        if inputs.get(role) is not None:
-            nodes.segmentation.SetNodeReferenceID(ROLE + role, inputs[role].GetID())
+        node = inputs.get(role)
+        nodes.segmentation.SetNodeReferenceID(ROLE + role, None if node is None else node.GetID())
+        nodes.segmentation.SetAttribute(ROLE + role, fingerprints.get(role))
 
 
 # --- removing ---
@@ -254,37 +349,6 @@ def _allOrNothing(scene: Any) -> Iterator[None]:
         for item in _items(hierarchy) - items:
             hierarchy.RemoveItem(item, False)  # the items only: what was there before stays in the scene
         raise
-
-
-def _removeParts(scene: Any, nodes: ResultNodes) -> None:
-    """All nodes but the segmentation, with their displays, and the folder where that is empty then."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes.regions))
-    for field in fields(nodes):
-        if field.name != "segmentation":
-            _removeNode(scene, getattr(nodes, field.name))
-    _removeIfEmpty(hierarchy, folder)
-
-
-def _removeNode(scene: Any, node: Any) -> None:
-    """A node with what only it refers to: displays and storage; the colours are everyone's."""
-    if node is None or node.GetScene() is not scene:
-        return
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    hierarchy.RemoveItem(hierarchy.GetItemByDataNode(node), False)
-    own = [node.GetStorageNode()] if node.IsA("vtkMRMLStorableNode") else []
-    if node.IsA("vtkMRMLDisplayableNode"):
-        displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
-        clouds = [display for display in displays if display.IsA("vtkMRMLVolumeRenderingDisplayNode")]
-        own += [*displays, *(part for cloud in clouds for part in (cloud.GetVolumePropertyNode(), cloud.GetROINode()))]
-    for each in (node, *own):
-        if each is not None:
-            scene.RemoveNode(each)
-
-
-def _removeIfEmpty(hierarchy: Any, folder: int) -> None:
-    if folder not in (0, hierarchy.GetSceneItemID()) and not hierarchy.GetNumberOfItemChildren(folder):
-        hierarchy.RemoveItem(folder, False)
 
 
 def _nodes(scene: Any) -> set[Any]:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ProtoSegBrainLib.explanation.whatif import whatif
+from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, listed
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainScene.context import SceneContext
-from ProtoSegBrainScene.result import ResultNodes, findResult, showPrediction, updateResult
+from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE
+from ProtoSegBrainScene.result import (
+    ResultNodes,
+    changedInputs,
+    findResult,
+    imagesOf,
+    rest,
+    showFirst,
+    showPrediction,
+    updateFirst,
+)
+from ProtoSegBrainScene.shown import showOnly
 from ProtoSegBrainScene.stored import restorePrediction
 
 
@@ -45,10 +57,29 @@ class Results:
         self._context = context
         self._known: dict[str, Result | None] = {}
 
-    def show(self, prediction: Prediction, inputs: Mapping[str, Any], segmentation: Any = None) -> ResultNodes:
-        """Add a result, all or nothing; arguments and errors as of ``result.showPrediction``."""
-        nodes = showPrediction(self._context, prediction, inputs, segmentation)
+    def show(
+        self,
+        prediction: Prediction,
+        inputs: Mapping[str, Any],
+        segmentation: Any = None,
+        fingerprints: Mapping[str, str] | None = None,
+    ) -> ResultNodes:
+        """Add a result, all or nothing, and hide all others; arguments and errors as of ``result.showPrediction``."""
+        return self._take(showPrediction(self._context, prediction, inputs, segmentation, fingerprints), prediction)
+
+    def showFirst(
+        self,
+        prediction: Prediction,
+        inputs: Mapping[str, Any],
+        segmentation: Any = None,
+        fingerprints: Mapping[str, str] | None = None,
+    ) -> ResultNodes:
+        """The same, but only what is seen at once; ``rest`` is still to be done."""
+        return self._take(showFirst(self._context, prediction, inputs, segmentation, fingerprints), prediction)
+
+    def _take(self, nodes: ResultNodes, prediction: Prediction) -> ResultNodes:
         self._known[nodes.segmentation.GetID()] = Result(nodes, prediction, prediction)
+        showOnly(self._context.scene, nodes.segmentation)
         return nodes
 
     def of(self, segmentation: Any) -> Result | None:
@@ -68,26 +99,71 @@ class Results:
                 self._known[key] = Result(nodes, prediction, prediction)
         return self._known[key]
 
+    def segmentationOf(self, inputs: Mapping[str, Any]) -> Any:
+        """The segmentation node of the latest result of these volumes as they are now, whole or not; None without."""
+        scene, kind = self._context.scene, "vtkMRMLSegmentationNode"
+        every = [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
+        ours = [node for node in every if node.GetAttribute(RESULT_ATTRIBUTE) == "segmentation"]
+        if not any(node is not None for node in inputs.values()):
+            return None
+        return next((node for node in reversed(ours) if _isOf(node, inputs) and not changedInputs(node)), None)
+
+    def misfit(self, segmentation: Any, inputs: Mapping[str, Any]) -> str | None:
+        """Why a segmentation is not to be shown over these volumes, in a sentence; None where it is their result.
+
+        "" where it is just of others.
+        """
+        if not _isOf(segmentation, inputs):
+            return ""
+        changed = [MODALITY_NAMES[role] for role in changedInputs(segmentation)]
+        if changed:
+            return f"{listed(changed)} moved or changed after {segmentation.GetName()} was made."
+        try:
+            whole = self.of(segmentation) is not None
+        except ValueError as error:
+            return str(error)
+        return None if whole else f"A part of {segmentation.GetName()} is missing."
+
     def whatIf(self, nodes: ResultNodes, disabled: Iterable[int]) -> Prediction:
         """Show a result without some prototypes; without none, the network's own.
 
         Raises:
             ValueError: The nodes are no result, or there is no such prototype; what is shown stays.
         """
+        changed = self.whatIfFirst(nodes, disabled)
+        for step in self.rest(nodes).values():
+            step()
+        return changed
+
+    def whatIfFirst(self, nodes: ResultNodes, disabled: Iterable[int]) -> Prediction:
+        """The same, but only what is seen at once; ``rest`` is still to be done."""
         result = self.of(nodes.segmentation)
         if result is None:
             raise ValueError(f"{nodes.segmentation.GetName()} belongs to no result.")
         without = tuple(sorted(disabled))
         changed = whatif(result.original, without) if without else result.original
-        updateResult(self._context, nodes, changed)
+        updateFirst(nodes, changed)
         result.current, result.disabled = changed, without
         return changed
 
-    def holds(self, node: Any) -> bool:
-        """Whether a node is part of a result that was shown or read."""
-        known = [result.nodes for result in self._known.values() if result is not None]
-        return any(node is part for nodes in known for part in vars(nodes).values())
+    def rest(self, nodes: ResultNodes) -> dict[str, Callable[[], None]]:
+        """What is still to be done after ``showFirst`` and ``whatIfFirst``, by name; nothing of what is no result."""
+        result = self._known.get(nodes.segmentation.GetID() or "")
+        return rest(self._context, nodes, result.current) if result else {}
+
+    def lose(self, node: Any) -> bool:
+        """A node has gone: the result that it was part of, if any that was shown or read, is read again, or is none."""
+        owners = [key for key, result in self._known.items() if result and node in vars(result.nodes).values()]
+        for key in owners:
+            del self._known[key]
+        return bool(owners)
 
     def forget(self) -> None:
         """Read the scene again: nodes have gone or come."""
         self._known = {}
+
+
+def _isOf(segmentation: Any, inputs: Mapping[str, Any]) -> bool:
+    """Whether these are the volumes from which a result was made, changed or not."""
+    made = imagesOf(segmentation)
+    return all(made.get(role) is inputs.get(role) for role in MODALITIES)

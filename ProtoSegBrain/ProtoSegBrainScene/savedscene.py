@@ -15,16 +15,26 @@ import slicer
 
 from ProtoSegBrainLib.files import check_folder, write_whole
 from ProtoSegBrainLib.images.case import Case
-from ProtoSegBrainLib.images.volume import Volume, begin_at, bounding_box, corners
+from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
 from ProtoSegBrainLib.result.prediction import RESEARCH_USE, Prediction
 from ProtoSegBrainScene.context import SceneContext, contextForCore
 from ProtoSegBrainScene.grid import addVolume, affineOfMatrix
 from ProtoSegBrainScene.heatmap import hideHeatmap, showPrototype, showUncertainty, strongestSpot
-from ProtoSegBrainScene.layout import VIEWS, assignVolumes, compositeNodes, jumpTo
+from ProtoSegBrainScene.layout import THREE_D_VIEW, VIEWS, assignVolumes, compositeNodes, nameViews
+from ProtoSegBrainScene.legends import showClassLegend
 from ProtoSegBrainScene.offscreen import NO_OPENGL, SliceView, ThreeDView, canRender
+from ProtoSegBrainScene.rendering import showBrain
 from ProtoSegBrainScene.result import ResultNodes, showPrediction
 from ProtoSegBrainScene.segmentation import show3D
+from ProtoSegBrainScene.sight import (
+    ROOM_IN_SQUARE,
+    cornersOfBrain,
+    frameTumour,
+    lookAtTumour,
+    middleOfBrain,
+    placeToLook,
+)
 from ProtoSegBrainScene.tables import prototypeRows
 
 GREY_PERCENTILES = (1, 99.5)
@@ -32,15 +42,18 @@ PANEL = 400
 """Pixels of a part of the picture, each way."""
 CAPTION = 26
 THRESHOLD, OPACITY = 0.1, 0.75
-VIEW_FROM = (1.0, 0.6, 0.4)
-ZOOM = 1.3
+MARGIN = 1.14
+"""Height of a view in those of the brain: its corners are free for the legends."""
 COLUMNS = 3
 PAPER, INK = (16, 16, 20), (235, 235, 235)
-PLANES = {"Axial": "t1c", "Coronal": "t2f", "Sagittal": "t1c"}
-"""Modality behind the segments in each plane."""
 OWN_VIEWS = dict.fromkeys(VIEWS.values(), "Axial")
-SLICER_VIEWS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
-"""Orientation of the slice views of a saved scene by name."""
+SLICER_VIEWS = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
+"""Orientation of the slice views by name."""
+BEHIND = {"Red": "t1c", "Green": "t2f", "Yellow": "t1c"}
+"""Modality behind the segments in a picture."""
+MODULE = "ProtoSegBrain"
+CHOSEN = {"t2f": "inputFlair", "t1n": "inputT1", "t1c": "inputT1ce", "t2w": "inputT2"}
+"""What the panel calls the images; as it does, the scene says what is chosen."""
 
 
 @dataclass(frozen=True)
@@ -57,31 +70,33 @@ class Framing:
     """The whole brain in view.
 
     Attributes:
+        prediction: Whose brain it is.
         middle: Of the brain, RAS mm.
         heightMm: Of the views.
     """
 
+    prediction: Prediction
     middle: np.ndarray
     heightMm: float
 
     @classmethod
     def of(cls, prediction: Prediction) -> Framing:
         """Of the brain of a result, or of the whole image where there is none."""
-        box = bounding_box(prediction.probabilities[0] < 1)
-        shape = prediction.label.shape if box is None else [side.stop - side.start for side in box]
-        first = [0, 0, 0] if box is None else [side.start for side in box]
-        ends = (begin_at(prediction.affine, first) @ corners(shape, rim=0.5))[:3]
-        return cls(ends.mean(axis=1), float(np.ptp(ends, axis=1).max()) * 1.04)
+        ends = cornersOfBrain(prediction)
+        return cls(prediction, ends.mean(axis=1), float(np.ptp(ends, axis=1).max()) * MARGIN)
 
-    def show(self, view: SliceView, place: Sequence[float]) -> None:
-        """The slice through a place, the brain in its middle."""
+    def show(self, view: SliceView, place: Sequence[float] | None = None) -> None:
+        """The slice through a place, or that with most tumour, the brain in its middle."""
         toRas = affineOfMatrix(view.node.GetSliceToRAS())[:3, :3]
         across = toRas[:, 2] / np.linalg.norm(toRas[:, 2])
-        view.look(self.middle + across * (across @ (np.asarray(place) - self.middle)), self.heightMm)
+        place = placeToLook(self.prediction, across) if place is None else np.asarray(place)
+        view.look(self.middle + across * (across @ (place - self.middle)), self.heightMm)
 
 
 def writeScene(case: Case, prediction: Prediction, path: str | os.PathLike[str]) -> Path:
     """Write images, segmentation, maps, tables and views as one .mrb file for 3D Slicer, whole or not at all.
+
+    It opens as the panel shows a result that has just come.
 
     Raises:
         ValueError: The name does not end in .mrb.
@@ -94,9 +109,8 @@ def writeScene(case: Case, prediction: Prediction, path: str | os.PathLike[str])
     context = contextForCore(scene)
     _addViews(context)
     loaded = loadCase(context, case, prediction)
-    assignVolumes(scene, loaded.inputs)
-    _showInSlicerViews(loaded)
-    jumpTo(scene, placeToLook(prediction))
+    _showFirst(loaded, prediction)
+    _choose(loaded, prediction)
     check_folder(path.parent)
     with tempfile.TemporaryDirectory(prefix=".writing_", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
@@ -147,15 +161,6 @@ def composed(panels: Mapping[str, np.ndarray], prediction: Prediction, columns: 
     return np.asarray(page)
 
 
-def placeToLook(prediction: Prediction) -> np.ndarray:
-    """The voxel of the tumour nearest its centre, in RAS mm; without tumour the middle of the image."""
-    voxels = np.argwhere(prediction.label)
-    if not len(voxels):
-        return (prediction.affine @ corners(prediction.label.shape))[:3].mean(axis=1)
-    voxel = voxels[np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()]
-    return (prediction.affine @ [*voxel, 1.0])[:3]
-
-
 def _addImage(context: SceneContext, case: Case, index: int) -> Any:
     """A modality as a volume node; whole numbers are stored as such, in half the space."""
     image = case.images[index]
@@ -182,39 +187,79 @@ def _addViews(context: SceneContext) -> None:
         context.application.GetSliceLogics().AddItem(logic)
         logic.SetMRMLScene(context.scene)
         logic.AddSliceNode(name).SetOrientation(orientation)
+    nameViews(context.scene)
+    solid = slicer.vtkMRMLViewLogic()
+    solid.SetMRMLApplicationLogic(context.application)
+    context.application.GetViewLogics().AddItem(solid)
+    solid.SetMRMLScene(context.scene)
+    solid.AddViewNode(THREE_D_VIEW)
+    camera = slicer.vtkMRMLCameraNode()
+    camera.SetLayoutName(THREE_D_VIEW)
+    context.scene.AddNode(camera)
 
 
-def _showInSlicerViews(loaded: LoadedCase) -> None:
-    composites = compositeNodes(loaded.context.scene)
+def _showFirst(loaded: LoadedCase, prediction: Prediction) -> None:
+    """What is seen of a result first: images with the classes, at the tumour; 3D within the brain."""
+    context = loaded.context
+    assignVolumes(context.scene, loaded.inputs)
+    composites = compositeNodes(context.scene)
     for name in SLICER_VIEWS:
         composites[name].SetBackgroundVolumeID(loaded.inputs["t1c"].GetID())
+    for name in composites:
+        context.scene.GetSingletonNode(name, "vtkMRMLSliceNode").JumpSliceByCentering(*middleOfBrain(prediction))
+    lookAtTumour(context.scene, prediction)
+    showClassLegend(context, loaded.nodes)
+    show3D(context, loaded.nodes, True)
+    showBrain(context, loaded.nodes, prediction, True)
+
+
+def _choose(loaded: LoadedCase, prediction: Prediction) -> None:
+    """Say in the words of the panel's parameter node what is chosen: images, result, leading prototype."""
+    node = slicer.vtkMRMLScriptedModuleNode()
+    node.SetSingletonTag(MODULE)
+    node.SetModuleName(MODULE)
+    node.SetName(MODULE)
+    node = loaded.context.scene.AddNode(node)
+    for role, name in CHOSEN.items():
+        node.SetNodeReferenceID(name, loaded.inputs[role].GetID())
+    node.SetNodeReferenceID("segmentation", loaded.nodes.segmentation.GetID())
+    for leading in prototypeRows(prediction)[:1]:
+        node.SetParameter("prototype", str(leading.index))
 
 
 def _panels(case: Case, prediction: Prediction) -> dict[str, np.ndarray]:
     """Pixels of each part of the picture by its caption."""
     context = contextForCore(slicer.vtkMRMLScene())
-    planes = {name: SliceView(context, name, name, PANEL, PANEL) for name in ("Axial", "Coronal", "Sagittal")}
-    solid = ThreeDView(context, "3D", PANEL, PANEL)
+    planes = {name: SliceView(context, name, plane, PANEL, PANEL) for name, plane in SLICER_VIEWS.items()}
+    solid = ThreeDView(context, THREE_D_VIEW, PANEL, PANEL)
     loaded = loadCase(context, case, prediction)
-    nodes, inputs = loaded.nodes, loaded.inputs
+    showClassLegend(context, loaded.nodes)
+    panels = {}
+    for name, role in BEHIND.items():
+        planes[name].composite.SetBackgroundVolumeID(loaded.inputs[role].GetID())
+        Framing.of(prediction).show(planes[name])
+        panels[f"{SLICER_VIEWS[name]} {MODALITY_NAMES[role]}"] = planes[name].pixels()
+    panels |= _maps(loaded, prediction, planes["Red"])
+    show3D(context, loaded.nodes, True)
+    showBrain(context, loaded.nodes, prediction, True)
+    frameTumour(context.scene.GetSingletonNode(THREE_D_VIEW, "vtkMRMLCameraNode"), prediction, ROOM_IN_SQUARE)
+    panels["3D: NCR red, ED green, ET blue"] = solid.pixels()
+    return panels
+
+
+def _maps(loaded: LoadedCase, prediction: Prediction, axial: SliceView) -> dict[str, np.ndarray]:
+    """The leading prototype's map, or without prototypes FLAIR alone, and the uncertainty, by caption."""
+    context, nodes, inputs = loaded.context, loaded.nodes, loaded.inputs
     framing = Framing.of(prediction)
-    for name, role in PLANES.items():
-        planes[name].composite.SetBackgroundVolumeID(inputs[role].GetID())
-        framing.show(planes[name], placeToLook(prediction))
-    panels = {f"{name} {MODALITY_NAMES[role]}": planes[name].pixels() for name, role in PLANES.items()}
-    axial = planes["Axial"]
     axial.composite.SetBackgroundVolumeID(inputs["t2f"].GetID())
     caption = f"Axial {MODALITY_NAMES['t2f']}"
     for leading in prototypeRows(prediction)[:1]:
         showPrototype(context, nodes, prediction, leading.index, inputs["t2f"], [axial.composite], THRESHOLD, OPACITY)
         framing.show(axial, strongestSpot(prediction, leading.index))
         caption = f"Prototype {leading.index}: {leading.name.split(': ')[-1]}"
-    panels[caption] = axial.pixels()
-    framing.show(axial, placeToLook(prediction))
+    panels = {caption: axial.pixels()}
+    framing.show(axial)
     showUncertainty(context, nodes, inputs["t1c"], [axial.composite], THRESHOLD, OPACITY)
     panels["Uncertainty"] = axial.pixels()
     hideHeatmap(context, nodes, [axial.composite])
-    show3D(context, nodes, True)
-    solid.look(VIEW_FROM, ZOOM)
-    panels["3D: NCR red, ED green, ET blue"] = solid.pixels()
     return panels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +17,20 @@ LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresen
 SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
 FILL_OPACITY = 0.25
 """In slices: the image is still to be read below."""
-REGION_COLOURS = {"WT": "ED", "TC": "NCR", "ET": "ET"}
-"""The class whose colour a region has, as in the report."""
+SEGMENT_COLOURS = {
+    **dict(zip(CLASSES[1:], CLASS_COLOURS[1:], strict=True)),
+    "WT": (242, 206, 66),
+    "TC": (226, 106, 214),
+}
+"""Red, green, blue (0 to 255); regions have colours that no class has, but ET, which is both."""
+MEANINGS = {
+    "NCR": "NCR  necrotic core",
+    "ED": "ED  oedema",
+    "ET": "ET  enhancing",
+    "WT": "WT  whole tumour",
+    "TC": "TC  tumour core",
+}
+"""What a legend says of a colour."""
 SURFACE_OPACITY = {"NCR": 1.0, "ED": 0.35, "ET": 0.7, "WT": 0.25, "TC": 0.5}
 """What lies inside shows through."""
 
@@ -49,18 +61,19 @@ class _Layer(NamedTuple):
 def showClasses(segmentation: Any, label: Volume) -> None:
     """Make the segments NCR, ED and ET of a segmentation node those of a label map of class indices.
 
-    Segments that are there keep their id, name, colour and display; surfaces follow. Other segments stay.
+    Segments that are there keep their id, name, colour and display; ``makeSurfaces`` makes surfaces follow. Other
+    segments stay.
 
     Args:
         segmentation: vtkMRMLSegmentationNode, perhaps under a linear transform.
         label: (I, J, K) class indices; the affine is to world RAS mm.
     """
     values = {name: index for index, name in enumerate(CLASSES) if index}
-    _fill(segmentation, [_Layer(_croppedImage(segmentation, label), values)], dict(zip(values, values, strict=True)))
+    _fill(segmentation, [_Layer(_croppedImage(segmentation, label), values)])
 
 
 def showRegions(nodes: Any, prediction: Any) -> None:
-    """Show WT, TC and ET as outlines in place of the classes; ``hideRegions`` goes back.
+    """Show WT, TC and ET as outlines in place of the classes; ``hideRegions`` goes back, ``makeSurfaces`` is for 3D.
 
     Args:
         nodes: ``result.ResultNodes``.
@@ -82,7 +95,7 @@ def fillRegions(segmentation: Any, label: Volume) -> None:
         _Layer(_image(segmentation, label, tight, np.isin(label.array[tight], members).astype(np.uint8)), {name: 1})
         for name, members in REGIONS.items()
     ]
-    _fill(segmentation, layers, REGION_COLOURS)
+    _fill(segmentation, layers)
 
 
 def show3D(context: Any, nodes: Any, visible: bool) -> None:
@@ -93,13 +106,30 @@ def show3D(context: Any, nodes: Any, visible: bool) -> None:
         nodes: ``result.ResultNodes``.
         visible: Whether to show them.
     """
+    let3D(nodes, visible)
+    makeSurfaces(context, nodes)
+
+
+def let3D(nodes: Any, visible: bool) -> None:
+    """Let the surfaces be seen, or not, once they are made."""
+    for node in (nodes.segmentation, nodes.regions):
+        display = node.GetDisplayNode()
+        if bool(display.GetVisibility3D()) != visible:
+            display.SetVisibility3D(visible)
+
+
+def makeSurfaces(context: Any, nodes: Any) -> None:
+    """Make the surfaces that are to be seen and are not there; arguments as of ``show3D``.
+
+    Raises:
+        ValueError: The logic is of another scene.
+    """
     if context.segmentations.GetMRMLScene() is not context.scene:
         raise ValueError("The segmentations logic belongs to another scene, so it cannot make surfaces of this one.")
     for node in (nodes.segmentation, nodes.regions):
         display = node.GetDisplayNode()
-        if visible and display.GetVisibility() and node.GetSegmentation().GetNumberOfSegments():
+        if display.GetVisibility3D() and display.GetVisibility() and node.GetSegmentation().GetNumberOfSegments():
             node.CreateClosedSurfaceRepresentation()
-        display.SetVisibility3D(visible)
 
 
 def shown3D(nodes: Any) -> bool:
@@ -127,17 +157,13 @@ def segmentNames(segmentation: Any) -> tuple[str, ...]:
 
 
 def _alternate(shown: Any, hidden: Any) -> None:
-    solid = bool(shown.GetDisplayNode().GetVisibility3D() or hidden.GetDisplayNode().GetVisibility3D())
     hidden.GetDisplayNode().SetVisibility(False)
     shown.GetDisplayNode().SetVisibility(True)
-    if solid:
-        shown.CreateClosedSurfaceRepresentation()
 
 
-def _fill(segmentation: Any, layers: Sequence[_Layer], colours: Mapping[str, str]) -> None:
-    """Put images into the segments of these names; make the segments that are missing."""
+def _fill(segmentation: Any, layers: Sequence[_Layer]) -> None:
+    """Put images into the segments of these names; make the segments that are missing. Their surfaces go."""
     inside = segmentation.GetSegmentation()
-    solid = inside.ContainsRepresentation(SURFACE)
     if inside.GetNumberOfSegments() == 0:
         inside.SetSourceRepresentationName(LABELMAP)
     modifying = segmentation.StartModify()
@@ -146,21 +172,19 @@ def _fill(segmentation: Any, layers: Sequence[_Layer], colours: Mapping[str, str
             segment = inside.GetSegment(name)
             new = segment is None
             if new:
-                segment = _newSegment(name, colours[name])
+                segment = _newSegment(name)
             segment.RemoveRepresentation(SURFACE)
             segment.SetLabelValue(value)
             segment.AddRepresentation(LABELMAP, image)
             if new:
                 inside.AddSegment(segment, name)
     segmentation.EndModify(modifying)
-    if solid and segmentation.GetDisplayNode().GetVisibility3D():
-        segmentation.CreateClosedSurfaceRepresentation()
 
 
-def _newSegment(name: str, colourOf: str) -> Any:
+def _newSegment(name: str) -> Any:
     segment = slicer.vtkSegment()
     segment.SetName(REGION_NAMES.get(name, name) if name not in CLASSES else name)
-    segment.SetColor(*[value / 255 for value in CLASS_COLOURS[CLASSES.index(colourOf)]])
+    segment.SetColor(*[value / 255 for value in SEGMENT_COLOURS[name]])
     segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), TERMINOLOGY_TAG[name])
     segment.SetTag("DICOM.SegmentAlgorithmType", "AUTOMATIC")  # else an export would call it drawn by hand
     segment.SetTag("DICOM.SegmentAlgorithmName", "ProtoSegBrain")
@@ -173,8 +197,8 @@ def _croppedImage(segmentation: Any, label: Volume) -> Any:
 
 
 def _tight(label: Volume) -> tuple[slice, ...]:
-    """The box of the tumour; a single voxel where there is none."""
-    return bounding_box(label.array) or (slice(0, 1), slice(0, 1), slice(0, 1))
+    """The box of the tumour; where there is none, as few voxels as make a volume."""
+    return bounding_box(label.array) or (slice(0, 2), slice(0, 2), slice(0, 2))
 
 
 def _image(segmentation: Any, label: Volume, box: tuple[slice, ...], part: np.ndarray) -> Any:

@@ -24,25 +24,29 @@ ARRAYS = ("label", "probabilities", "similarities", "similarity_affine", "affine
 """Fields of a ``Prediction`` that are not in the details' JSON."""
 
 
-def storePrediction(scene: Any, prediction: Prediction) -> dict[str, Any]:
+def storePrediction(scene: Any, prediction: Prediction, name: str) -> dict[str, Any]:
     """Add the nodes that keep a prediction; its disagreement is kept by the map that shows it.
+
+    Args:
+        scene: Where they go.
+        prediction: Of the library.
+        name: With which their names begin.
 
     Returns:
         By field of ``result.ResultNodes``: details, brain, and similarities or, without prototypes, probabilities.
     """
-    case_id = prediction.case_id
     brain = Volume((prediction.probabilities[0] < 1).astype(np.uint8), prediction.affine)
-    details = scene.AddNewNodeByClass("vtkMRMLTextNode", f"{case_id} details")
+    details = scene.AddNewNodeByClass("vtkMRMLTextNode", f"{name} details")
     details.SetText(_detailsOf(prediction))
     if len(prediction.similarities):
-        name = "similarities"
+        part = "similarities"
         kept = Volume(np.moveaxis(prediction.similarities, 0, -1), prediction.similarity_affine)
     else:
-        name, kept = "probabilities", _tumourIn(prediction, brain)
+        part, kept = "probabilities", _tumourIn(prediction, brain)
     return {
         "details": details,
-        name: _addChannels(scene, f"{case_id} {name}", kept),
-        "brain": addVolume(scene, "vtkMRMLLabelMapVolumeNode", f"{case_id} brain", brain),
+        part: _addChannels(scene, f"{name} {part}", kept),
+        "brain": addVolume(scene, "vtkMRMLLabelMapVolumeNode", f"{name} brain", brain),
     }
 
 

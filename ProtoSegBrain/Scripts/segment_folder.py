@@ -4,7 +4,7 @@
 
 The options behind the script's name are those of `protosegbrain segment-folder`, which does the work: [--device cpu],
 [--mrb], [--screenshot] and more; ``--help`` lists them. Exit code 0: all cases are done, 1: at least one failed, 2: bad
-input. A display is needed only where ``--screenshot`` renders.
+input. Where no picture can be drawn for ``--screenshot``, that is a warning in the manifest.
 """
 
 import importlib.util

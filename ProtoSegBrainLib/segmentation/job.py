@@ -1,5 +1,7 @@
 """One case: segmented and its files put in place, all or none, whoever else writes there.
 
+A picture of the scene, which not every machine can draw, comes after them: without it the case is done all the same.
+
 What is done is told by the files themselves: a case is done when its ``_prediction.json``, the last file to be put in
 place, names this model and these settings and all its files are there. Device, precision and tiles change no more than
 rounding and are not asked for.
@@ -11,6 +13,7 @@ import functools
 import importlib
 import logging
 import shlex
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +23,7 @@ from typing import Any
 import torch
 
 from ProtoSegBrainLib.errors import sentence
-from ProtoSegBrainLib.files import check_room
+from ProtoSegBrainLib.files import check_room, write_whole
 from ProtoSegBrainLib.images.case import Case, Reading, read_case
 from ProtoSegBrainLib.images.folders import CaseFiles
 from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
@@ -65,9 +68,9 @@ class JobConfig:
 
     @property
     def others(self) -> dict[str, str]:
-        """The files of a case beside those of its prediction: their endings by kind."""
-        endings = {"report": REPORT_ENDING, "scene": SCENE_ENDING, "screenshot": SCREENSHOT_ENDING}
-        wanted = {"report": self.report, "scene": self.mrb, "screenshot": self.screenshot}
+        """The files put in place together with those of the prediction: their endings by kind."""
+        endings = {"report": REPORT_ENDING, "scene": SCENE_ENDING}
+        wanted = {"report": self.report, "scene": self.mrb}
         return {kind: ending for kind, ending in endings.items() if wanted[kind]}
 
 
@@ -155,8 +158,8 @@ def found(job: Job) -> Entry | None:
         return None
     try:
         summary = read_summary(prediction)
-        others = [job.file(ending).name for ending in job.config.others.values()]
-        names = [prediction.name, *summary["files"].values(), *others]
+        others, lacking = _others(job)
+        names = [prediction.name, *summary["files"].values(), *(job.file(ending).name for ending in others)]
         columns = {
             **{f"{name}_ml": summary["volumes_ml"][name] for name in VOLUMES},
             "model": summary["model"]["name"],
@@ -177,7 +180,7 @@ def found(job: Job) -> Entry | None:
         return None
     if not all((job.out / name).is_file() for name in names):
         return None
-    return Entry(job.case_id, DONE, " ".join(summary["warnings"]), seconds, columns)
+    return Entry(job.case_id, DONE, " ".join([*summary["warnings"], *lacking]), seconds, columns)
 
 
 def _trust(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,10 +214,12 @@ def _segment(job: Job, start: float) -> Entry:
         writer.check_older(overwrite=job.config.overwrite)
         model = _model(job.config.model, job.identity)
         case = read_case(job.place, with_label=False, reading=job.config.reading)
-        make(case, model, job.config, writer, read_s=round(time.perf_counter() - start, 4))
-    if (entry := found(job)) is None:
+        prediction, _ = make(case, model, job.config, writer, read_s=round(time.perf_counter() - start, 4))
+        no_picture = _draw(case, prediction, writer) if job.config.screenshot else ""
+    entry = found(replace(job, config=replace(job.config, screenshot=False))) if no_picture else found(job)
+    if entry is None:
         raise RuntimeError(f"The files of case {job.case_id} in {job.out} changed while they were put in place.")
-    return entry
+    return replace(entry, message=f"{entry.message} {no_picture}".strip()) if no_picture else entry
 
 
 @functools.lru_cache(maxsize=1)
@@ -237,6 +242,31 @@ def _write(config: JobConfig, case: Case, prediction: Prediction, folder: Path) 
         write_report(case, prediction, other["report"])
     if config.mrb:
         scene_code().writeScene(case, prediction, other["scene"])
-    if config.screenshot:
-        scene_code().drawScene(case, prediction, other["screenshot"])
     return files | other
+
+
+def _draw(case: Case, prediction: Prediction, writer: Writer) -> str:
+    """Draw the scene of a case whose other files are in place; why it cannot be drawn, or ""."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            drawn = Path(folder, SCREENSHOT_ENDING)
+            scene_code().drawScene(case, prediction, drawn)
+            write_whole(writer.path(SCREENSHOT_ENDING), drawn.read_bytes())
+    except Exception as error:  # whatever it is: the result is there
+        logger.debug("Picture of case %s", case.case_id, exc_info=True)
+        return _no_picture(str(error) or type(error).__name__)
+    return ""
+
+
+def _no_picture(reason: str) -> str:
+    return f"No picture was drawn: {' '.join(reason.split())}"
+
+
+def _others(job: Job) -> tuple[list[str], list[str]]:
+    """Endings that must be there beside the prediction, and a sentence where it is less than what was asked for."""
+    others = [*job.config.others.values()]
+    if not job.config.screenshot:
+        return others, []
+    if job.file(SCREENSHOT_ENDING).is_file() or scene_code().canRender():
+        return [*others, SCREENSHOT_ENDING], []
+    return others, [_no_picture(scene_code().NO_OPENGL)]

@@ -58,7 +58,8 @@ def offer_packaging(monkeypatch: pytest.MonkeyPatch, missing: list[str]) -> list
     return calls
 
 
-def test_segment_asks_before_it_installs_and_does_nothing_if_told_not_to(panel, missing):
+def test_segment_asks_before_it_installs_and_does_nothing_if_told_not_to(panel, missing, monkeypatch):
+    offer_torch(monkeypatch, missing)
     panel.inputs.choose(add_inputs())
     panel.click("segmentButton")
     (question,) = slicer.dialogs
@@ -96,12 +97,44 @@ def test_slicer_5_10_installs_with_pip(panel, missing, monkeypatch):
     assert "All packages are there" in panel.ui.installationTextEdit.toPlainText()
 
 
-def test_without_the_pytorch_extension_it_is_said_what_to_do(panel, missing, monkeypatch):
+def test_without_the_pytorch_extension_that_is_asked_for_first(panel, missing, monkeypatch):
     agree(monkeypatch)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     panel.click("installButton")
-    assert "Install it with the Extensions Manager" in panel.text("messageLabel")
-    assert "Without a network" in panel.ui.installationTextEdit.toPlainText()
+    assert slicer.dialogs == []
+    assert "Extensions Manager" in panel.text("messageLabel")
+    assert panel.text("messageActionButton") == "Install with pip…"
+    text = panel.ui.installationTextEdit.toPlainText()
+    assert "Extensions Manager" in text
+    assert "Without a network" not in text
+
+
+def test_pip_installs_pytorch_only_where_that_is_chosen(panel, missing, monkeypatch):
+    agree(monkeypatch)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    offer_packaging(monkeypatch, missing)
+    installed: list[str] = []
+    monkeypatch.setattr(slicer.util, "pip_install", lambda names: (installed.extend(names), missing.remove(*names)))
+    panel.inputs.choose(add_inputs())
+    panel.click("segmentButton")
+    assert installed == panel.worker.asked == []
+    panel.click("messageActionButton")
+    (question,) = slicer.dialogs
+    assert "may not fit the graphics processor" in question
+    assert installed == ["torch>=2.4"]
+    assert missing == []
+
+
+def test_sizes_are_those_of_what_is_missing(panel, missing, monkeypatch):
+    offer_torch(monkeypatch, missing)
+    missing.remove("torch>=2.4")
+    panel.click("checkInstallationButton")
+    text = panel.ui.installationTextEdit.toPlainText()
+    assert "0.2 GB" in text
+    assert "PyTorch" not in text
+    panel.click("installButton")
+    (question,) = slicer.dialogs
+    assert "PyTorch" not in question
 
 
 def test_a_failed_download_is_told_with_the_way_without_a_network(panel, missing, monkeypatch):
@@ -116,6 +149,7 @@ def test_a_failed_download_is_told_with_the_way_without_a_network(panel, missing
     panel.click("installButton")
     assert "could not be installed" in panel.text("messageLabel")
     assert "pip download" in panel.ui.installationTextEdit.toPlainText()
+    assert str(MODULE / "Resources" / "requirements.txt") in panel.ui.installationTextEdit.toPlainText()
 
 
 def test_check_says_what_is_missing(panel, missing):

@@ -7,8 +7,12 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from slicer_stand_ins import MODULE, QtWidgets, qMRMLNodeComboBox
+from open_panel import add_inputs
+from PySide6.QtCore import Qt
+from slicer_stand_ins import MODULE, QtWidgets, qMRMLNodeComboBox, slicer
 
+NARROW = 400
+"""Pixels: as wide as Slicer makes the panel of a module."""
 UI = MODULE / "Resources" / "UI" / "ProtoSegBrain.ui"
 SOURCES = [MODULE / "ProtoSegBrain.py", *sorted((MODULE / "ProtoSegBrainPanel").glob("*.py"))]
 
@@ -81,6 +85,47 @@ def test_results_of_ours_are_no_inputs(panel):
 
 def test_the_card_of_the_bundled_model_is_shown(panel):
     assert re.search(r"\d+ prototypes, learned from \d+ cases", panel.text("modelCardLabel"))
+    assert "SHA-256" in panel.ui.modelCardLabel.toolTip()
+
+
+def test_segment_is_above_the_fold_of_a_small_screen(panel):
+    """Of 768 pixels Slicer leaves a panel about 400."""
+    panel.window.resize(NARROW, 1400)
+    panel.inputs.choose(add_inputs())
+    slicer.app.processEvents()
+    button = panel.ui.segmentButton
+    assert button.mapTo(panel.window, button.rect().bottomLeft()).y() < 390
+    assert panel.ui.researchUseLabel.height() < 2 * panel.ui.researchUseLabel.fontMetrics().height()
+    assert not panel.ui.deviceComboBox.isVisible() or panel.ui.advancedGroupBox.property("collapsed")
+
+
+def test_the_panel_is_no_wider_than_its_place_whatever_it_says(panel):
+    panel.window.resize(NARROW, 1400)
+    panel.segment()
+    panel.wait(lambda: "logit of" in panel.text("whyLabel"))
+    slicer.app.processEvents()
+    assert panel.window.minimumSizeHint().width() <= NARROW
+    assert panel.window.width() == NARROW
+
+
+def test_the_tables_are_read_whole_at_the_default_width(panel):
+    panel.window.resize(NARROW, 1400)
+    panel.segment()
+    slicer.app.processEvents()
+    for table in (panel.ui.volumesTable, panel.ui.prototypesTable):
+        shown = sum(table.columnWidth(column) for column in range(table.columnCount()))
+        assert shown <= table.viewport().width()
+        for column in range(table.columnCount()):
+            heading = table.horizontalHeader().sectionSizeHint(column)
+            assert table.columnWidth(column) >= heading, table.horizontalHeaderItem(column).text()
+    volumes, prototypes = panel.ui.volumesTable, panel.ui.prototypesTable
+    assert all(volumes.sizeHintForColumn(column) <= volumes.columnWidth(column) for column in range(4))
+    for row in range(prototypes.rowCount()):
+        text = prototypes.item(row, 2).text()
+        lines = prototypes.fontMetrics().boundingRect(
+            0, 0, prototypes.columnWidth(2) - 8, 1000, Qt.TextFlag.TextWordWrap, text
+        )
+        assert prototypes.rowHeight(row) >= lines.height(), text
 
 
 def test_a_missing_model_card_is_told(panel, tmp_path):

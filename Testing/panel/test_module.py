@@ -76,6 +76,21 @@ def test_a_reload_leaves_nothing_of_the_old_code(panel, monkeypatch):
     assert [name for name in sys.modules if name.startswith(("ProtoSegBrainPanel", "ProtoSegBrainScene"))] == []
 
 
+def test_a_reload_while_the_module_is_open_enters_the_new_one(panel, monkeypatch):
+    entered = []
+    new = types.SimpleNamespace(panel=types.SimpleNamespace(isEntered=False), enter=lambda: entered.append(True))
+
+    def reload(_name):  # as slicer.util.reloadScriptedModule ends
+        panel.widget.cleanup()
+        slicer.modules.ProtoSegBrainWidget = new
+
+    monkeypatch.setattr(slicer.util, "reloadScriptedModule", reload)
+    panel.widget.onReload()
+    assert entered == [True]
+    panel.widget.onReload()  # not open any more
+    assert entered == [True]
+
+
 def test_pythonslicer_that_is_not_there_is_told(panel):
     with pytest.raises(FileNotFoundError, match="PythonSlicer"):
         panel.module.ProtoSegBrainLogic().worker.check()

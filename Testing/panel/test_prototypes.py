@@ -16,14 +16,15 @@ def test_the_table_names_the_prototypes(panel):
     row = panel.row_of(2)
     assert table.rowCount() == 5
     assert table.item(row, 1).text() == "ED"
-    assert table.item(row, 2).text() == "bright on T1ce and FLAIR: oedema"
+    assert table.item(row, 2).text() == "bright on T1ce and FLAIR"
+    assert table.item(row, 2).toolTip() == "ED: bright on T1ce and FLAIR: oedema"
     assert table.item(row, 3).text().endswith("%")
 
 
 def test_choosing_a_row_shows_its_map_at_once(panel):
     nodes = panel.segment().nodes
     started = time.perf_counter()
-    panel.ui.prototypesTable.selectRow(panel.row_of(4))
+    panel.choose(4)
     assert time.perf_counter() - started < 0.2
     assert panel.parameters.prototype == 4
     assert panel.text("chosenLabel").startswith("Prototype 4, ET: ")
@@ -44,6 +45,8 @@ def test_arrow_keys_step_through_the_prototypes(panel):
 
 def test_threshold_opacity_and_map_follow_their_controls(panel):
     nodes = panel.segment().nodes
+    assert foregrounds() == {None}
+    panel.click("showMapCheckBox")
     panel.ui.thresholdSlider.setProperty("value", 0.45)
     panel.ui.opacitySlider.setProperty("value", 0.8)
     assert nodes.similarity.GetDisplayNode().GetLowerThreshold() == pytest.approx(0.45)
@@ -51,9 +54,7 @@ def test_threshold_opacity_and_map_follow_their_controls(panel):
     assert {composite.GetForegroundOpacity() for composite in composites} == {0.8}
     panel.click("showMapCheckBox")
     assert foregrounds() == {None}
-    panel.ui.prototypesTable.selectRow(panel.row_of(1))
-    assert foregrounds() == {None}
-    panel.click("showMapCheckBox")
+    panel.choose(1)  # whoever clicks on a prototype wants to see it
     assert foregrounds() == {nodes.similarity.GetID()}
 
 
@@ -99,7 +100,7 @@ def test_a_new_run_has_all_prototypes_on(panel):
 
 def test_the_strongest_spot_is_one_click_away(panel):
     result = panel.segment()
-    panel.ui.prototypesTable.selectRow(panel.row_of(2))
+    panel.choose(2)
     panel.click("strongestSpotButton")
     crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     expected = (result.original.similarity_affine @ (5, 4, 4, 1))[:3]
@@ -115,9 +116,9 @@ def test_cloud_and_painted_surface(panel):
         if slicer.mrmlScene.GetNthNode(n).IsA("vtkMRMLVolumeRenderingDisplayNode")
     ]
     assert cloud.GetVisibility()
-    panel.click("showThreeDCheckBox")
     panel.click("surfaceCheckBox")
-    (model,) = slicer.util.getNodesByClass("vtkMRMLModelNode", slicer.mrmlScene)[-1:]
+    panel.rest()
+    (model,) = [nodes.segmentation.GetNodeReference("ProtoSegBrain.surface")]
     assert model.GetDisplayNode().GetVisibility()
     assert not nodes.segmentation.GetDisplayNode().GetVisibility3D()
     panel.click("surfaceCheckBox")
@@ -131,15 +132,18 @@ def test_the_uncertainty_takes_the_place_of_the_map_and_gives_it_back(panel):
     nodes = panel.segment().nodes
     panel.click("showUncertaintyCheckBox")
     assert foregrounds() == {nodes.uncertainty.GetID()}
-    panel.ui.prototypesTable.selectRow(panel.row_of(4))
+    panel.choose(4)
     assert foregrounds() == {nodes.uncertainty.GetID()}
     panel.click("showUncertaintyCheckBox")
     assert foregrounds() == {nodes.similarity.GetID()}
+    panel.click("showMapCheckBox")
+    assert foregrounds() == {None}
 
 
 def test_another_result_takes_the_place_of_the_first_and_gives_it_back(panel):
     first = panel.segment()
     panel.tick(2, False)
+    panel.click("showMapCheckBox")
     panel.click("volumeRenderingCheckBox")
     panel.inputs.choose(add_inputs("other "))
     second = panel.segment()
@@ -149,6 +153,7 @@ def test_another_result_takes_the_place_of_the_first_and_gives_it_back(panel):
     clouds = [logic.GetFirstVolumeRenderingDisplayNode(result.nodes.similarity) for result in (first, second)]
     assert [cloud.GetVisibility() for cloud in clouds] == [0, 1]
     panel.ui.segmentationSelector.setCurrentNode(first.nodes.segmentation)
+    panel.rest()
     assert panel.result is first
     assert list(panel.parameters.disabledPrototypes) == [2]
     assert foregrounds() == {first.nodes.similarity.GetID()}

@@ -58,6 +58,21 @@ def test_cancel_leaves_the_scene_as_it_was(panel):
     assert panel.nodes() == before
 
 
+def test_a_double_click_starts_once(panel):
+    from PySide6.QtCore import Qt
+    from PySide6.QtTest import QTest
+
+    panel.inputs.choose(add_inputs())
+    QTest.mouseClick(panel.ui.segmentButton, Qt.MouseButton.LeftButton)
+    QTest.mouseDClick(panel.ui.segmentButton, Qt.MouseButton.LeftButton)  # its second press only
+    QTest.mouseRelease(panel.ui.segmentButton, Qt.MouseButton.LeftButton)
+    assert len(panel.worker.asked) == 1
+    assert panel.worker.cancelled == 0
+    assert panel.text("segmentButton") == "&Cancel"
+    QTest.mouseClick(panel.ui.segmentButton, Qt.MouseButton.LeftButton)
+    assert panel.worker.cancelled == 1
+
+
 def test_a_failure_is_told_with_details_to_copy(panel):
     panel.inputs.choose(add_inputs())
     before = panel.nodes()

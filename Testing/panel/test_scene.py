@@ -59,7 +59,7 @@ def test_cleanup_ends_the_worker_and_follows_nothing_any_more(panel):
 
 def test_a_scene_that_is_loaded_brings_all_back(panel, tmp_path):
     panel.segment()
-    panel.ui.prototypesTable.selectRow(panel.row_of(4))
+    panel.choose(4)
     panel.ui.thresholdSlider.setProperty("value", 0.45)
     panel.tick(2, False)
     changed = panel.result.current.volumes_ml
@@ -67,6 +67,7 @@ def test_a_scene_that_is_loaded_brings_all_back(panel, tmp_path):
     slicer.mrmlScene.Clear(False)
     assert panel.result is None
     assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
+    panel.rest()
     result = panel.result
     assert result is not None
     assert result.disabled == (2,)

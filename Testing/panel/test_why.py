@@ -11,18 +11,25 @@ from slicer_stand_ins import slicer
 
 def test_the_crosshair_is_explained(panel):
     result = panel.segment()
+    crosshair_at(900, 0, 0)
+    panel.wait(lambda: "outside the image" in panel.text("whyLabel"))
     crosshair_at(*(OBLIQUE @ (12, 11, 9, 1))[:3])
     panel.wait(lambda: "logit of" in panel.text("whyLabel"))
     assert "Nearest: prototype" in panel.text("nearestCardLabel")
     explanation = panel.logic.explainAt(result.nodes, (OBLIQUE @ (12, 11, 9, 1))[:3])
     assert f"<b>{explanation.class_name}</b>" in panel.text("whyLabel")
-    crosshair_at(900, 0, 0)
-    panel.wait(lambda: "outside the image" in panel.text("whyLabel"))
     assert not panel.ui.messageFrame.isVisible()
+
+
+def test_at_first_the_tumour_is_explained(panel):
+    panel.segment()
+    panel.wait(lambda: "logit of" in panel.text("whyLabel"))
+    assert "<b>background</b>" not in panel.text("whyLabel")
 
 
 def test_the_explanation_follows_a_mouse_that_does_not_rest(panel):
     panel.segment()
+    crosshair_at(900, 0, 0)
     panel.wait(lambda: "outside the image" in panel.text("whyLabel"))
     started = time.monotonic()
     while "logit of" not in panel.text("whyLabel"):

@@ -38,6 +38,7 @@ def test_without_prototypes_the_uncertainty_comes_and_goes(panel):
     assert foregrounds() == {None}
     panel.ui.showUncertaintyCheckBox.click()
     again = panel.segment()  # of a model with prototypes, in the same segmentation
+    panel.click("showMapCheckBox")
     panel.ui.showUncertaintyCheckBox.click()
     assert foregrounds() == {again.nodes.similarity.GetID()}
     assert panel.ui.prototypesHintLabel.isVisible()

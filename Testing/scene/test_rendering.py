@@ -121,6 +121,18 @@ def test_the_cloud_has_the_colours_of_the_slices():
     assert context.scene.GetNumberOfNodesByClass("vtkMRMLVolumeRenderingDisplayNode") == 1
 
 
+@pytest.mark.parametrize("index", range(4))
+def test_the_tables_of_the_cloud_are_small(index):
+    """A map of nearly one value, such as that of prototype 0 here, must not make a table of millions."""
+    context, _, prediction, nodes = shown()
+    fillSimilarity(nodes.similarity, prediction, index)
+    showVolumeRendering(context, nodes, True)
+    display = context.volumeRendering.GetFirstVolumeRenderingDisplayNode(nodes.similarity)
+    property_ = display.GetVolumePropertyNode().GetVolumeProperty()
+    for function in (property_.GetRGBTransferFunction(), property_.GetScalarOpacity(), property_.GetGradientOpacity()):
+        assert function.EstimateMinNumberOfSamples(0, 1) <= 256
+
+
 def test_surface_and_cloud_go_with_the_result():
     context, _, prediction, nodes = shown()
     removeResult(nodes)

@@ -2,16 +2,19 @@
 
 import numpy as np
 import pytest
-from mrml import shown
+from mrml import OBLIQUE, shown
 from ProtoSegBrainScene import resultfiles
 from ProtoSegBrainScene.resultfiles import writeResult
 
 from ProtoSegBrainLib.explanation.whatif import whatif
 from ProtoSegBrainLib.result.prediction_files import read_prediction
 
+LARGE = OBLIQUE @ np.diag([5.0, 5.0, 5.0, 1.0])
+"""The images are read as any others are, so they need a head's field of view."""
+
 
 def test_what_is_shown_is_written_with_its_findings(tmp_path):
-    _context, _, prediction, nodes = shown()
+    _context, _, prediction, nodes = shown(LARGE)
     changed = whatif(prediction, [3])
     files = writeResult(nodes, changed, tmp_path)
     assert sorted(files.values()) == sorted(tmp_path.iterdir())
@@ -22,7 +25,7 @@ def test_what_is_shown_is_written_with_its_findings(tmp_path):
 
 
 def test_a_report_that_fails_takes_the_other_files_with_it(tmp_path, monkeypatch):
-    _context, _, prediction, nodes = shown()
+    _context, _, prediction, nodes = shown(LARGE)
 
     def full(*_):
         raise OSError("No space left on device")

@@ -2,46 +2,43 @@
 
 import numpy as np
 import pytest
-import slicer
 from by_hand import evidence_for, prediction_for, without_prototypes
-from mrml import CLASSES_BY_HAND, GRIDS, OBLIQUE, SHAPE, a_context, a_prediction, label_seen, needs_opengl, nodes_of
+from mrml import (
+    CLASSES_BY_HAND,
+    GRIDS,
+    OBLIQUE,
+    SHAPE,
+    a_context,
+    a_prediction,
+    label_seen,
+    needs_opengl,
+    nodes_of,
+    read_scene,
+)
 from PIL import Image
 from ProtoSegBrainScene import savedscene
-from ProtoSegBrainScene.context import contextForCore
-from ProtoSegBrainScene.grid import worldAffineOf
+from ProtoSegBrainScene.grid import affineOfMatrix, worldAffineOf
 from ProtoSegBrainScene.heatmap import COLOUR_NODE, showPrototype
 from ProtoSegBrainScene.inputs import volumeOf
 from ProtoSegBrainScene.layout import VIEWS, compositeNodes
-from ProtoSegBrainScene.rendering import paintSurface, showVolumeRendering
+from ProtoSegBrainScene.rendering import BRAIN_ROLE, paintSurface, showVolumeRendering
 from ProtoSegBrainScene.result import findResult, findResults, inputsOf, updateResult
-from ProtoSegBrainScene.savedscene import drawScene, loadCase, placeToLook, writeScene
+from ProtoSegBrainScene.savedscene import drawScene, loadCase, writeScene
 from ProtoSegBrainScene.segmentation import TERMINOLOGY_TAG, show3D, showRegions
+from ProtoSegBrainScene.sight import placeToLook
 from ProtoSegBrainScene.stored import restorePrediction
+from ProtoSegBrainScene.tables import prototypeRows
 
 from ProtoSegBrainLib.explanation.whatif import whatif
 from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.volume import Volume, resample
-from ProtoSegBrainLib.labels import MODALITIES
+from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
 
 
 def a_small_case(affine=OBLIQUE, whole_numbers=True):
     images = np.random.default_rng(0).integers(1, 900, (4, *SHAPE)).astype(np.float32)
     images[:, 0] = 0
     return Case("by_hand", images if whole_numbers else images / 7, affine)
-
-
-def opened(path, folder):
-    """The scene of a file, in a new scene."""
-    scene = slicer.vtkMRMLScene()
-    context = contextForCore(scene)
-    cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
-    folder.mkdir()
-    cache.SetRemoteCacheDirectory(str(folder))
-    manager.SetCacheManager(cache)
-    scene.SetCacheManager(cache)
-    scene.SetDataIOManager(manager)
-    assert scene.ReadFromMRB(str(path))
-    return context
 
 
 def assert_same_place(volume, expected):
@@ -54,7 +51,7 @@ def assert_same_place(volume, expected):
 def test_a_written_scene_comes_back_whole(tmp_path, affine, whole_numbers):
     case, prediction = a_small_case(affine, whole_numbers), a_prediction(affine)
     path = writeScene(case, prediction, tmp_path / "case.mrb")
-    context = opened(path, tmp_path / "cache")
+    context = read_scene(path, tmp_path / "cache")
     (nodes,) = findResults(context.scene)
     inputs = inputsOf(nodes)
     for index, role in enumerate(MODALITIES):
@@ -74,13 +71,13 @@ def test_any_number_of_prototypes_is_stored_exactly(tmp_path, count):
     maps = np.random.default_rng(count).random((count, *(n // 2 for n in SHAPE))).astype(np.float32)
     prediction = prediction_for(maps, evidence_for((CLASSES_BY_HAND * 2)[:count]), OBLIQUE)
     path = writeScene(a_small_case(), prediction, tmp_path / "case.mrb")
-    context = opened(path, tmp_path / "cache")
+    context = read_scene(path, tmp_path / "cache")
     assert np.array_equal(restorePrediction(findResults(context.scene)[0]).similarities, maps)
 
 
 def test_displays_come_back(tmp_path):
     path = writeScene(a_small_case(), a_prediction(), tmp_path / "case.mrb")
-    context = opened(path, tmp_path / "cache")
+    context = read_scene(path, tmp_path / "cache")
     (nodes,) = findResults(context.scene)
     display = nodes.similarity.GetDisplayNode()
     assert display.GetColorNode().GetName() == COLOUR_NODE
@@ -96,7 +93,7 @@ def test_displays_come_back(tmp_path):
 def test_everything_works_on_in_a_reopened_scene(tmp_path):
     prediction = a_prediction()
     path = writeScene(a_small_case(), prediction, tmp_path / "case.mrb")
-    context = opened(path, tmp_path / "cache")
+    context = read_scene(path, tmp_path / "cache")
     (nodes,) = findResults(context.scene)
     restored = restorePrediction(nodes)
     changed = whatif(restored, disabled=[3])
@@ -119,14 +116,6 @@ def test_a_scene_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="case"):
         writeScene(a_small_case(), a_prediction(), tmp_path / "case.mrb")
     assert [path.name for path in tmp_path.iterdir()] == ["case.mrb"]
-
-
-def test_the_place_to_look_is_in_the_tumour():
-    prediction = a_prediction()
-    i, j, k = np.rint(np.linalg.inv(prediction.affine) @ [*placeToLook(prediction), 1.0])[:3].astype(int)
-    assert prediction.label[i, j, k]
-    healthy = whatif(prediction, disabled=[1, 2, 3])
-    assert np.allclose(placeToLook(healthy), (healthy.affine @ [4.5, 5.5, 6.5, 1])[:3])
 
 
 def test_a_case_in_a_scene_of_ones_own():
@@ -161,7 +150,7 @@ def test_without_opengl_there_is_a_plain_sentence_and_no_file(tmp_path, monkeypa
 def test_a_scene_without_prototypes_comes_back_whole(tmp_path, affine):
     mute = without_prototypes(a_prediction(affine))
     path = writeScene(a_small_case(affine), mute, tmp_path / "case.mrb")
-    context = opened(path, tmp_path / "cache")
+    context = read_scene(path, tmp_path / "cache")
     (nodes,) = findResults(context.scene)
     restored = restorePrediction(nodes)
     assert_same_place(Volume(restored.label, restored.affine), Volume(mute.label, mute.affine))
@@ -182,3 +171,29 @@ def test_a_picture_without_prototypes_has_as_many_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(savedscene, "composed", note)
     drawScene(a_small_case(), without_prototypes(a_prediction()), tmp_path / "case.png")
     assert captions[3:] == ["Axial FLAIR", "Uncertainty", "3D: NCR red, ED green, ET blue"]
+
+
+def test_a_written_scene_opens_as_after_segmenting(tmp_path):
+    """Titles, colours, images, slices at the tumour, 3D, result and prototype are chosen."""
+    prediction = a_prediction()
+    context = read_scene(writeScene(a_small_case(), prediction, tmp_path / "case.mrb"), tmp_path / "cache")
+    scene = context.scene
+    (nodes,) = findResults(scene)
+    for role, name in VIEWS.items():
+        view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
+        assert view.GetLayoutLabel() == MODALITY_NAMES[role]
+        assert np.ptp(view.GetLayoutColor()) > 0.2  # not grey
+    for name in (*VIEWS.values(), "Red", "Green", "Yellow"):
+        matrix = affineOfMatrix(scene.GetSingletonNode(name, "vtkMRMLSliceNode").GetSliceToRAS())
+        place = placeToLook(prediction, matrix[:3, 2])
+        assert np.isclose(matrix[:3, 2] @ (place - matrix[:3, 3]), 0, atol=1e-3), name
+    camera = scene.GetSingletonNode("1", "vtkMRMLCameraNode")
+    assert np.linalg.norm(np.array(camera.GetFocalPoint()) - placeToLook(prediction)) < 15
+    assert nodes.segmentation.GetDisplayNode().GetVisibility3D()
+    assert nodes.segmentation.GetNodeReference(BRAIN_ROLE).GetPolyData().GetNumberOfPoints() > 0
+    legend = context.colors.GetColorLegendDisplayNode(nodes.segmentation)
+    assert legend.GetVisibility()
+    chosen = scene.GetSingletonNode("ProtoSegBrain", "vtkMRMLScriptedModuleNode")
+    assert chosen.GetNodeReference("segmentation") is nodes.segmentation
+    assert chosen.GetNodeReference("inputT1ce") is inputsOf(nodes)["t1c"]
+    assert int(chosen.GetParameter("prototype")) == prototypeRows(prediction)[0].index

@@ -182,8 +182,8 @@ def test_regions_follow_a_what_if():
 
 def test_surfaces_of_regions_when_these_are_shown():
     context, _, prediction, nodes = shown()
-    show3D(context, nodes, True)
     showRegions(nodes, prediction)
+    show3D(context, nodes, True)
     assert surface_points(nodes.regions, "WT") > 0
 
 
@@ -193,7 +193,12 @@ def test_no_tumour_gives_three_empty_segments():
     prediction = whatif(a_prediction(), disabled=[1, 2, 3])
     assert not prediction.label.any()
     nodes = showPrediction(context, prediction, inputs)
+    said = []
+    output = vtk.vtkOutputWindow.GetInstance()
+    tag = output.AddObserver(vtk.vtkCommand.ErrorEvent, lambda *_: said.append("an error"))
     show3D(context, nodes, True)
+    output.RemoveObserver(tag)
+    assert said == []  # such as "Expecting 3D data"
     assert segmentNames(nodes.segmentation) == ("NCR", "ED", "ET")
     assert not label_seen(nodes.segmentation, inputs["t1c"]).any()
     updateResult(context, nodes, a_prediction())

@@ -35,8 +35,8 @@ def laid_out(array: np.ndarray, order: str) -> np.ndarray:
 def a_prediction(rng: np.random.Generator) -> Prediction:
     """With every field filled, by numbers that no rounding leaves alone."""
     prototype = Prototype(
-        1, "ET", "case", (1 / 3, 2.0, -3.0), 11.0, {"t1c": 1 / 7}, 0.1, (0.0, 0.5, 1.0), {"t1n": 0.2}, {"ED": 0.3}, 0.25,
-        0.9, 0.8, (Neighbour("other", (0.1, 0.2, 0.3), 1e-9),),
+        1, "ET", "case", (1 / 3, 2.0, -3.0), 11.0, {"t1c": 1 / 7}, 0.1, (0.0, 0.5, 1.0), {"t1n": 0.2}, {"ED": 0.3},
+        0.25, 0.9, 0.8, (Neighbour("other", (0.1, 0.2, 0.3), 1e-9),),
     )  # fmt: skip
     classes = enumerate(("background", "ET", "ED"))
     prototypes = tuple(replace(prototype, index=index, class_name=name) for index, name in classes)

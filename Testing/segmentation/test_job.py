@@ -98,7 +98,7 @@ def test_scenes_and_pictures_are_files_of_the_case(
     def stand_in(word: str) -> Callable[[Case, Prediction, Path], object]:
         return lambda case, prediction, path: path.write_text(f"{word} {case.case_id} {prediction.case_id}")
 
-    saved = types.SimpleNamespace(writeScene=stand_in("scene"), drawScene=stand_in("picture"))
+    saved = types.SimpleNamespace(writeScene=stand_in("scene"), drawScene=stand_in("picture"), canRender=lambda: True)
     monkeypatch.setitem(sys.modules, "ProtoSegBrainScene", types.ModuleType("ProtoSegBrainScene"))
     monkeypatch.setitem(sys.modules, "ProtoSegBrainScene.savedscene", saved)  # type: ignore[arg-type]
     segment_folder(data / "case_1", tmp_path, config)
@@ -107,6 +107,32 @@ def test_scenes_and_pictures_are_files_of_the_case(
     assert (tmp_path / "case_1_scene.mrb").read_text() == "scene case_1 case_1"
     assert (tmp_path / "case_1_screenshot.png").read_text() == "picture case_1 case_1"
     assert rows(tmp_path)["case_1"]["files"].endswith("case_1_scene.mrb case_1_screenshot.png")
+
+
+@pytest.mark.parametrize("error", [OSError("No OpenGL here"), RuntimeError("bad\n  window")])
+def test_a_picture_that_cannot_be_drawn_is_a_warning_and_costs_nothing(
+    data: Path, config: JobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """When it is drawn, the files of the case are in place already; a second run does not segment again for it."""
+    seen: dict[str, bytes] = {}
+
+    def fail(*_: object) -> None:
+        seen.update(files(tmp_path))
+        raise error
+
+    saved = types.SimpleNamespace(drawScene=fail, canRender=lambda: False, NO_OPENGL="there is no OpenGL.")
+    monkeypatch.setitem(sys.modules, "ProtoSegBrainScene", types.ModuleType("ProtoSegBrainScene"))
+    monkeypatch.setitem(sys.modules, "ProtoSegBrainScene.savedscene", saved)  # type: ignore[arg-type]
+    pictured = replace(config, screenshot=True)
+    assert segment_folder(data / "case_1", tmp_path, pictured).failed == {}
+    row = rows(tmp_path)["case_1"]
+    assert row["status"] == "done"
+    assert row["message"].endswith(f"No picture was drawn: {' '.join(str(error).split())}")
+    assert of("case_1") <= seen.keys()
+    assert files(tmp_path).keys() == of("case_1")
+    again = segment_folder(data / "case_1", tmp_path, pictured)
+    assert (again.n_before, again.failed) == (1, {})
+    assert rows(tmp_path)["case_1"]["message"].endswith("No picture was drawn: there is no OpenGL.")
 
 
 def test_a_worker_with_another_model_says_so(data: Path, config: JobConfig, tmp_path: Path) -> None:
