@@ -23,7 +23,7 @@ from ProtoSegBrainLib.segmentation.process import Done, Event
 OWNERS = ("background", "NCR", "ED", "ET", "ET")
 CENTRES = {1: (5, 5, 4), 2: (5, 4, 4), 3: (6, 5, 4), 4: (4, 6, 3)}
 """Voxel of the prototypes' grid that each is like."""
-OBLIQUE = np.array([[0.0, -2.0, 0.3, 20.0], [1.5, 0.0, 0.0, -30.0], [0.0, 0.2, 3.0, 5.0], [0, 0, 0, 1]])
+OBLIQUE = np.array([[0.0, -2.8, 0.4, 20.0], [2.2, 0.0, 0.0, -30.0], [0.0, 0.3, 4.2, 5.0], [0, 0, 0, 1]])
 PATIENCE_S = 60.0
 
 

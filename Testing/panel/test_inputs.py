@@ -70,5 +70,5 @@ def test_a_folder_without_a_case_adds_nothing(panel, tmp_path):
     before = panel.nodes()
     FileDialog.answers.append(str(tmp_path))
     panel.click("loadFolderButton")
-    assert "no file found for" in panel.text("messageLabel")
+    assert "no case found" in panel.text("messageLabel")
     assert panel.nodes() == before

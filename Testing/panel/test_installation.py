@@ -222,5 +222,5 @@ with open_panel(pytest.MonkeyPatch()) as panel:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
-    grid = "24 × 20 × 16 voxels of 1.5 × 2.01 × 3.01 mm"
+    grid = "24 × 20 × 16 voxels of 2.2 × 2.82 × 4.22 mm"
     assert done.stdout.splitlines() == [f"All four are on one grid: {grid}. True", "by_hand"]
