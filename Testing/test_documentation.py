@@ -15,7 +15,10 @@ from test_architecture import MAY_IMPORT
 
 from ProtoSegBrainLib import Case
 from ProtoSegBrainLib.commands.cli import build_parser
+from ProtoSegBrainLib.images.formats import FORMATS
+from ProtoSegBrainLib.images.naming import role_of_name
 from ProtoSegBrainLib.images.simulate import write_case
+from ProtoSegBrainLib.labels import LABEL_CONVENTIONS
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
@@ -196,3 +199,35 @@ def test_figures_of_the_readme_stand_in_the_results() -> None:
     assert figures
     missing = {figure for figure in figures if figure not in text_of(DOCS / "results.md")}
     assert not missing
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+ROLES = {"T1": "t1n", "T1ce": "t1c", "T2": "t2w", "FLAIR": "t2f", "Label": "label", "None of these": None}
+
+
+def rows_of(page: Path, heading: str) -> list[list[str]]:
+    """Cells of the first table below a heading, without its head."""
+    part = text_of(page).split(f"# {heading}\n", 1)[1]
+    table = re.search(r"(?m)(^\|.*\n)+", part)
+    assert table, heading
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table[0].splitlines()[2:]]
+
+
+@pytest.mark.parametrize("row", rows_of(DOCS / "files.md", "Names"), ids=lambda row: row[0].strip("| "))
+def test_names_of_files_are_what_the_page_says(row: list[str]) -> None:
+    names = re.findall("`([^`]+)`", row[-1])
+    assert names
+    for name in names:
+        assert role_of_name(name.removeprefix("…")) == ROLES[row[0].strip("| ")], name
+
+
+def test_the_page_of_files_names_every_format_and_coding() -> None:
+    formats = text_of(DOCS / "files.md").split("# Formats\n", 1)[1]
+    for suffix in (suffix for kind in FORMATS for suffix in kind.suffixes):
+        assert f"`{suffix.replace('.hdr.gz', '.hdr')}`" in formats, suffix
+    codings = {row[0].strip("| `"): row[1:5] for row in rows_of(DOCS / "files.md", "Codings of labels")}
+    assert set(codings) == set(LABEL_CONVENTIONS)
+    for name, cells in codings.items():
+        said = {int(value): index for index, cell in enumerate(cells) for value in cell.split(",")}
+        assert said == LABEL_CONVENTIONS[name], name
