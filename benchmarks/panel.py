@@ -68,10 +68,12 @@ def measure(panel: OpenPanel, options: argparse.Namespace) -> None:
     panel.inputs.choose(panel.logic.loadFolder(options.case))
     say("first Segment to overlay, worker not running", [segment(panel)])
     say("further Segment to overlay", [segment(panel) for _ in range(options.runs)])
+    say("and its surfaces, maps and tables, when idle", [timed(panel.rest)])
     panel.widget.enter()
-    say("choose a prototype", [timed(ui.prototypesTable.selectRow, row) for row in range(PROTOTYPES)])
-    say("turn a prototype off", [timed(panel.tick, turned_off(panel, row), False) for row in range(PROTOTYPES)])
-    ui.showThreeDCheckBox.click()
+    say("choose a prototype", [timed(panel.choose, number_of(panel, row)) for row in range(PROTOTYPES)])
+    say("turn a prototype off", [timed(panel.tick, number_of(panel, row), False) for row in range(PROTOTYPES)])
+    if not ui.showThreeDCheckBox.checked:
+        ui.showThreeDCheckBox.click()
     say("the same with 3D shown (Undo)", [timed(panel.click, "undoButton") for _ in range(PROTOTYPES - 1)])
     if options.picture:
         panel.window.grab().save(str(options.picture))
@@ -89,7 +91,7 @@ def segment(panel: OpenPanel) -> float:
     return time.perf_counter() - start
 
 
-def turned_off(panel: OpenPanel, row: int) -> int:
+def number_of(panel: OpenPanel, row: int) -> int:
     return int(panel.widget.panel.prototypes._rows[row].index)
 
 
