@@ -72,7 +72,7 @@ def measure(panel: OpenPanel, options: argparse.Namespace) -> None:
     panel.widget.enter()
     say("choose a prototype", [timed(panel.choose, number_of(panel, row)) for row in range(PROTOTYPES)])
     say("turn a prototype off", [timed(panel.tick, number_of(panel, row), False) for row in range(PROTOTYPES)])
-    if not ui.showThreeDCheckBox.checked:
+    if not ui.showThreeDCheckBox.isChecked():
         ui.showThreeDCheckBox.click()
     say("the same with 3D shown (Undo)", [timed(panel.click, "undoButton") for _ in range(PROTOTYPES - 1)])
     if options.picture:
