@@ -35,7 +35,7 @@ DEMO_FOLDER = Path("protosegbrain-demo")
 
 
 def add_segment_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--case", type=Path, help="folder of one case (BraTS names), or a 4-D file (MSD Task01)")
+    parser.add_argument("--case", type=Path, help="folder of one case, or a 4-D file (MSD Task01)")
     for role, name in FOUR_FILES.items():
         what = f"{MODALITY_NAMES[role]} file, instead of --case"
         parser.add_argument(f"--{name}", dest=role, type=Path, action="append", metavar="FILE", help=what)

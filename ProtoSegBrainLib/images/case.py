@@ -1,8 +1,8 @@
 """One patient study: four modalities on one grid, and the expert's label where there is one.
 
-``read_case`` takes a folder with BraTS names or a 4-D file of the Medical Segmentation Decathlon, ``read_case_files``
-four files by role, ``case_from_volumes`` images in memory, ``case_from_kji`` arrays of 3D Slicer. All end in the same
-checks and the same ``Case``.
+``read_case`` takes a folder, a 4-D file or a case of ``list_cases``, ``read_case_files`` four files by role,
+``case_from_volumes`` images in memory, ``case_from_kji`` arrays of 3D Slicer. All end in the same checks and the same
+``Case``.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_earlier_files_are_replaced_at_a_click_and_not_before(panel, tmp_path):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (FileNotFoundError(2, "No such file or directory", "/tmp/x.nii"), "/tmp/x.nii: No such file or directory."),
+        (FileNotFoundError(2, "No such file or directory", "scans/x.nii"), "scans/x.nii: No such file or directory."),
         (OSError(28, "No space left on device"), "No space left on device."),
         (OSError("The scene could not be written."), "The scene could not be written."),
         (FileExistsError("F holds results. Choose another folder, or overwrite them (--overwrite)."), None),
