@@ -111,6 +111,8 @@ def _zeroed(volume: Volume) -> _Found:
     # A step of the ladder of powers of two loses no digit.
     scaled = np.ldexp(array.astype(np.float64), -exponent)
     zeroed = _without(scaled, [_Layer(*np.ldexp((layer.value, layer.tolerance), -exponent)) for layer in layers])
+    if not zeroed.any():  # all of the brain is NaN, which whoever checks the image will say
+        return _Found(volume)
     changed = int(np.count_nonzero(~np.isfinite(scaled) & np.isfinite(zeroed))) if not_finite else 0
     return _Found(replace(volume, array=zeroed), constants, changed, _is_inverted(_coarse(zeroed)))
 

@@ -211,7 +211,8 @@ def _correlation(first: _Shown, second: _Shown) -> float:
     if np.count_nonzero(common) < LEAST_VOXELS:
         return 0.0
     a, b = (values - values.mean() for values in (first.values[common], second.values[common]))
-    return float(a @ b / max(float(np.sqrt((a @ a) * (b @ b))), 1e-12))
+    lengths = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+    return float(a @ b) / lengths if lengths else 0.0
 
 
 # --- in one place ---

@@ -198,3 +198,10 @@ def test_real_cases_are_left_as_they_are(real_data):
     for folder in sorted((real_data / "brats").iterdir())[:2]:
         if folder.is_dir():
             assert read_case(folder).warnings == ()
+
+
+def test_a_brain_of_nothing_but_nan_is_left_for_the_check_of_images():
+    spoiled = np.where(phantom()["t2f"] > 0, np.nan, 0)
+    images = {role: Volume(image, AFFINE) for role, image in {**phantom(), "t2f": spoiled}.items()}
+    with pytest.raises(ValueError, match="FLAIR: expected finite numbers"):
+        case_from_volumes(images, "x")

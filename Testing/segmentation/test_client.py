@@ -98,7 +98,7 @@ def test_the_real_worker_segments_twice_and_is_cancelled(a_case: Case, temporary
         np.testing.assert_array_equal(first.affine, a_case.affine)
         assert [*temporary.iterdir()] == []
         with pytest.raises(ValueError, match="T1ce is empty or constant"):
-            worker.wait(worker.segment(volumes | {"t1c": Volume(np.zeros((9, 9, 9)), np.eye(4))}, "c"))
+            worker.wait(worker.segment(volumes | {"t1c": Volume(np.zeros((60, 60, 60)), np.eye(4))}, "c"))
         worker.segment(volumes, "d", device="cpu")
         until(lambda event: isinstance(event, Progress) and "network" in event.message, worker)
         worker.cancel()
