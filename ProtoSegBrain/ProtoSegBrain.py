@@ -164,7 +164,7 @@ class ProtoSegBrainLogic(ScriptedLoadableModuleLogic):
         """Make a case that is no patient; volume nodes by modality."""
         from ProtoSegBrainScene.case import addCase
 
-        from ProtoSegBrainLib.images.simulate import simulate_case
+        from ProtoSegBrainLib.simulation.simulate import simulate_case
 
         return addCase(slicer.mrmlScene, simulate_case(seed))
 

@@ -15,10 +15,13 @@ progress      how far a long piece of work is
 records       dataclasses from the plain values of JSON and YAML, strictly
 
 images        files of scans -> a case on one grid -> what the network sees
+simulation    a head that is no patient, as a case or as a raw study
 network       images -> similarities to the prototypes -> logits; the weights and their card
 patches       labelled cases -> random patches to learn from
 result        tumour probabilities -> label map, how sure, how like the training cases, where the tumour lies
 explanation   why: contributions of prototypes, results without some of them, and whether that is the reason
+dicom         series of a scanner -> images; result -> DICOM objects
+preparation   a raw study -> aligned images, a brain mask, a case
 pictures      result and explanation -> report, cards, figures
 training      patches -> a network whose prototypes are patches of real cases
 checking      a folder of cases -> what is wrong with it
@@ -37,10 +40,10 @@ if TYPE_CHECKING:
     from ProtoSegBrainLib.explanation.explain import explain
     from ProtoSegBrainLib.explanation.findings import findings
     from ProtoSegBrainLib.explanation.whatif import whatif
-    from ProtoSegBrainLib.images.case import Case, Reading, case_from_volumes, read_case, read_case_files
+    from ProtoSegBrainLib.images.case import Case, case_from_volumes, read_case, read_case_files
     from ProtoSegBrainLib.images.folders import CaseFiles, list_cases
     from ProtoSegBrainLib.images.formats import read_volume, write_volume
-    from ProtoSegBrainLib.images.simulate import simulate_case
+    from ProtoSegBrainLib.images.study import Reading, Study
     from ProtoSegBrainLib.images.volume import Volume
     from ProtoSegBrainLib.network.weights import load_model
     from ProtoSegBrainLib.pictures.report import write_report
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from ProtoSegBrainLib.result.prediction_files import read_prediction, write_prediction
     from ProtoSegBrainLib.segmentation.folder import segment_folder
     from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
+    from ProtoSegBrainLib.simulation.simulate import simulate_case
     from ProtoSegBrainLib.training.train import train
 
 _HOME = {
@@ -55,7 +59,8 @@ _HOME = {
     "CaseFiles": "images.folders",
     "Prediction": "result.prediction",
     "PredictConfig": "segmentation.predict",
-    "Reading": "images.case",
+    "Reading": "images.study",
+    "Study": "images.study",
     "Volume": "images.volume",
     "case_from_volumes": "images.case",
     "evaluate": "evaluation.evaluate",
@@ -69,7 +74,7 @@ _HOME = {
     "read_prediction": "result.prediction_files",
     "read_volume": "images.formats",
     "segment_folder": "segmentation.folder",
-    "simulate_case": "images.simulate",
+    "simulate_case": "simulation.simulate",
     "train": "training.train",
     "whatif": "explanation.whatif",
     "write_prediction": "result.prediction_files",
@@ -83,6 +88,7 @@ __all__ = [
     "Prediction",
     "PredictConfig",
     "Reading",
+    "Study",
     "Volume",
     "case_from_volumes",
     "evaluate",

@@ -35,10 +35,10 @@ from ProtoSegBrainScene.segmentation import hideRegions, show3D, showRegions  # 
 from ProtoSegBrainScene.sight import ROOM_IN_SQUARE, frameTumour  # noqa: E402
 from ProtoSegBrainScene.tables import PrototypeRow, prototypeRows  # noqa: E402
 
-from ProtoSegBrainLib.images.simulate import simulate_case  # noqa: E402
 from ProtoSegBrainLib.labels import CLASSES, MODALITY_NAMES  # noqa: E402
 from ProtoSegBrainLib.result.prediction import Prediction  # noqa: E402
 from ProtoSegBrainLib.segmentation.predict import predict  # noqa: E402
+from ProtoSegBrainLib.simulation.simulate import simulate_case  # noqa: E402
 
 SEED = 1
 OUT = ROOT / "Resources" / "Screenshots"

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ProtoSegBrainLib.images.case import Case
-from ProtoSegBrainLib.images.simulate import simulate_case
+from ProtoSegBrainLib.simulation.simulate import simulate_case
 
 
 @pytest.fixture

@@ -16,10 +16,13 @@ from draw_packages import FILES, LIBRARY, PACKAGES, imported_modules, imports, l
 FOR_ALL = {"labels", "files", "errors", "progress", "records"}
 MAY_IMPORT = {
     "images": set(),
+    "simulation": {"images"},
     "network": set(),
     "patches": {"images"},
     "result": {"images", "network"},
     "explanation": {"images", "network", "patches", "result"},
+    "dicom": {"images", "result"},
+    "preparation": {"images", "network", "dicom"},
     "pictures": {"images", "network", "result", "explanation"},
     "training": {"images", "network", "patches", "result", "explanation", "pictures"},
     "checking": {"images", "network", "result", "pictures"},

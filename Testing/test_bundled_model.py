@@ -16,11 +16,11 @@ from benchmarks.four_grids import dice_at_best, dice_of_four_grids, region_dice
 from ProtoSegBrainLib.explanation.explain import explain_voxel
 from ProtoSegBrainLib.images.case import Case, read_case
 from ProtoSegBrainLib.images.preprocess import prepare
-from ProtoSegBrainLib.images.simulate import simulate_case
 from ProtoSegBrainLib.network.evidence import QUANTILES
 from ProtoSegBrainLib.network.weights import BUNDLED, load_model
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainLib.segmentation.predict import predict
+from ProtoSegBrainLib.simulation.simulate import simulate_case
 
 SEED = 1
 

@@ -17,8 +17,8 @@ from ProtoSegBrainLib import Case
 from ProtoSegBrainLib.commands.cli import build_parser
 from ProtoSegBrainLib.images.formats import FORMATS
 from ProtoSegBrainLib.images.naming import role_of_name
-from ProtoSegBrainLib.images.simulate import write_case
 from ProtoSegBrainLib.labels import LABEL_CONVENTIONS
+from ProtoSegBrainLib.simulation.simulate import write_case
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"

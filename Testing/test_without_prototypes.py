@@ -14,9 +14,9 @@ from small_model import PEER, PLAIN, SMALL, WHOLE, save_small_model
 
 from ProtoSegBrainLib.commands.cli import main
 from ProtoSegBrainLib.images.case import read_case
-from ProtoSegBrainLib.images.simulate import simulate_case, write_case
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.result.prediction_files import read_prediction
+from ProtoSegBrainLib.simulation.simulate import simulate_case, write_case
 
 MODELS = {"plain": PLAIN, "peer": PEER, "whole": WHOLE}
 Run = Callable[..., tuple[int, dict[str, Any]]]
@@ -143,7 +143,7 @@ def test_the_demo_draws_probabilities(
     run: Run, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = simulate_case(3, shape=(52, 52, 52))
-    monkeypatch.setattr("ProtoSegBrainLib.images.simulate.simulate_case", lambda _seed: small)
+    monkeypatch.setattr("ProtoSegBrainLib.simulation.simulate.simulate_case", lambda _seed: small)
     code, answer = run("demo", "--out", tmp_path, "--model", models["plain"])
     assert code == 0
     assert Path(answer["files"]["picture"]).is_file()

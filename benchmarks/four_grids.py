@@ -17,12 +17,12 @@ import numpy as np
 
 from ProtoSegBrainLib.images.case import Case, read_case, read_case_files
 from ProtoSegBrainLib.images.formats import write_volume
-from ProtoSegBrainLib.images.simulate import simulate_case
 from ProtoSegBrainLib.images.volume import Volume, resample
 from ProtoSegBrainLib.labels import MODALITIES, REGIONS
 from ProtoSegBrainLib.result.metrics import dice
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainLib.segmentation.predict import predict
+from ProtoSegBrainLib.simulation.simulate import simulate_case
 
 
 def main() -> None:

@@ -16,13 +16,13 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from ProtoSegBrainLib.images.case import Case
-from ProtoSegBrainLib.images.simulate import SimulationConfig, simulate_case
 from ProtoSegBrainLib.images.volume import voxel_ml
 from ProtoSegBrainLib.labels import REGIONS
 from ProtoSegBrainLib.network.weights import load_model
 from ProtoSegBrainLib.result.metrics import dice
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainLib.segmentation.predict import predict
+from ProtoSegBrainLib.simulation.simulate import SimulationConfig, simulate_case
 
 MARGIN_VOXELS = 5
 

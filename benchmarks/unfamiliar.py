@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from ProtoSegBrainLib.images.case import Case, read_case
 from ProtoSegBrainLib.images.folders import list_cases
-from ProtoSegBrainLib.images.simulate import SimulationConfig, simulate_case
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
 from ProtoSegBrainLib.network.weights import load_model
 from ProtoSegBrainLib.segmentation.predict import predict
+from ProtoSegBrainLib.simulation.simulate import SimulationConfig, simulate_case
 from ProtoSegBrainLib.training.train import read_split
 
 SHUFFLES = {

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from ProtoSegBrainLib.checking.recognition import class_ranks, modality_order
-from ProtoSegBrainLib.images.case import Case, Reading, read_case
+from ProtoSegBrainLib.images.case import Case, read_case
 from ProtoSegBrainLib.images.checks import LEAST_ZERO_SHARE
 from ProtoSegBrainLib.images.codings import READ_OTHERWISE, VALUE_SAYS
 from ProtoSegBrainLib.images.folders import CaseFiles, find_case
 from ProtoSegBrainLib.images.preprocess import NetworkInput, prepare
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.images.volume import Volume, bounding_box, voxel_ml
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES, MODALITY_NAMES, REGIONS, listed
 from ProtoSegBrainLib.network.calibration import Normality

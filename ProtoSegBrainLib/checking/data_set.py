@@ -22,8 +22,8 @@ import numpy as np
 
 from ProtoSegBrainLib.checking.case import SEVERITIES, CheckedCase, Problem, check_case
 from ProtoSegBrainLib.files import write_whole
-from ProtoSegBrainLib.images.case import Reading
 from ProtoSegBrainLib.images.folders import list_cases
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES, MODALITY_NAMES, REGIONS, listed
 from ProtoSegBrainLib.network.calibration import Normality
 from ProtoSegBrainLib.progress import Progress

@@ -55,7 +55,7 @@ def add_simulate_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def simulate(options: argparse.Namespace) -> Answer:
-    from ProtoSegBrainLib.images.simulate import simulate_case, write_case
+    from ProtoSegBrainLib.simulation.simulate import simulate_case, write_case
 
     check_folder(options.out)
     case = simulate_case(options.seed)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 from ProtoSegBrainLib.labels import LABEL_CONVENTIONS
 
 if TYPE_CHECKING:
-    from ProtoSegBrainLib.images.case import Reading
+    from ProtoSegBrainLib.images.study import Reading
 
 Config = TypeVar("Config")
 
@@ -134,7 +134,7 @@ def add_geometry_flag(parser: argparse.ArgumentParser) -> None:
 
 def reading_of(options: argparse.Namespace) -> Reading:
     """What ``add_reading_flags`` asked for."""
-    from ProtoSegBrainLib.images.case import Reading
+    from ProtoSegBrainLib.images.study import Reading
 
     return Reading(labels=options.labels, geometry=options.geometry)
 

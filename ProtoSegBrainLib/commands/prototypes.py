@@ -117,8 +117,8 @@ def _cases_of(card: ModelCard, options: argparse.Namespace, on_progress: Progres
 
 
 def _simulated_cases(on_progress: Progress) -> Iterator[TrainingCase]:
-    from ProtoSegBrainLib.images.simulate import SimulationConfig, simulate_case
     from ProtoSegBrainLib.patches.cases import in_memory
+    from ProtoSegBrainLib.simulation.simulate import SimulationConfig, simulate_case
 
     kinds = [SimulationConfig("high_grade")] * 3 + [SimulationConfig("low_grade")]
     for number, kind in enumerate(kinds):

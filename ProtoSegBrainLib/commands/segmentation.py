@@ -24,7 +24,8 @@ from ProtoSegBrainLib.progress import part_of
 if TYPE_CHECKING:
     import numpy as np
 
-    from ProtoSegBrainLib.images.case import Case, Reading
+    from ProtoSegBrainLib.images.case import Case
+    from ProtoSegBrainLib.images.study import Reading
     from ProtoSegBrainLib.segmentation.job import JobConfig
 
 FOUR_FILES = {role: MODALITY_NAMES[role].lower() for role in MODALITIES}  # t2f: flair
@@ -76,7 +77,7 @@ def segment(options: argparse.Namespace) -> Answer:
 
 
 def _job_config(options: argparse.Namespace) -> JobConfig:
-    from ProtoSegBrainLib.images.case import Reading
+    from ProtoSegBrainLib.images.study import Reading
     from ProtoSegBrainLib.segmentation.job import JobConfig
     from ProtoSegBrainLib.segmentation.predict import PredictConfig
 
@@ -177,12 +178,12 @@ def add_demo_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def demo(options: argparse.Namespace) -> Answer:
-    from ProtoSegBrainLib.images.simulate import simulate_case, write_case
     from ProtoSegBrainLib.network.weights import load_model
     from ProtoSegBrainLib.pictures.overview import draw_prediction
     from ProtoSegBrainLib.result.writer import Writer
     from ProtoSegBrainLib.segmentation.job import JobConfig, make
     from ProtoSegBrainLib.segmentation.predict import PredictConfig
+    from ProtoSegBrainLib.simulation.simulate import simulate_case, write_case
 
     check_folder(options.out)
     config = JobConfig(model=options.model, overwrite=True, predict=with_flags(PredictConfig(), options))

@@ -14,7 +14,7 @@ import numpy as np
 
 from ProtoSegBrainLib.evaluation.pairs import CARD, Pair, PairReading, over_pairs, pair_up
 from ProtoSegBrainLib.files import write_whole
-from ProtoSegBrainLib.images.case import Reading
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import REGIONS
 from ProtoSegBrainLib.progress import Progress

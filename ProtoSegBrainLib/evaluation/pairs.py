@@ -18,11 +18,12 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from ProtoSegBrainLib.errors import BAD_INPUT
-from ProtoSegBrainLib.images.case import Case, Reading, read_case
+from ProtoSegBrainLib.images.case import Case, read_case
 from ProtoSegBrainLib.images.checks import sentences_of
 from ProtoSegBrainLib.images.codings import BY_VALUES, READ_OTHERWISE, classes_of, label_values, written_values
 from ProtoSegBrainLib.images.folders import CaseFiles, list_cases
 from ProtoSegBrainLib.images.formats import read_volume
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.images.volume import same_grid
 from ProtoSegBrainLib.labels import CLASSES, LABEL_CONVENTIONS, listed
 from ProtoSegBrainLib.progress import Progress

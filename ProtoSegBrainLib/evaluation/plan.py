@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ProtoSegBrainLib.images.case import Reading
 from ProtoSegBrainLib.images.folders import CaseFiles, list_cases
+from ProtoSegBrainLib.images.study import Reading
 
 STAGES = ("train", "predict", "time", "report")
 CONFIG_NAME, SCORES_NAME, TIMES_NAME, PREDICTIONS = "config.yaml", "scores.csv", "times.json", "predictions"

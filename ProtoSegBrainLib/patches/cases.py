@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ProtoSegBrainLib.files import write_whole
-from ProtoSegBrainLib.images.case import Case, Reading, read_case
+from ProtoSegBrainLib.images.case import Case, read_case
 from ProtoSegBrainLib.images.checks import sentences_of
 from ProtoSegBrainLib.images.folders import CaseFiles, list_cases
 from ProtoSegBrainLib.images.preprocess import prepare
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.progress import Progress
 

@@ -24,8 +24,9 @@ import torch
 
 from ProtoSegBrainLib.errors import sentence
 from ProtoSegBrainLib.files import check_room, write_whole
-from ProtoSegBrainLib.images.case import Case, Reading, read_case
+from ProtoSegBrainLib.images.case import Case, read_case
 from ProtoSegBrainLib.images.folders import CaseFiles
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
 from ProtoSegBrainLib.network.weights import BUNDLED, ModelCard, load_model
 from ProtoSegBrainLib.pictures.report import write_report

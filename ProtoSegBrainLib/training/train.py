@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ProtoSegBrainLib.files import write_whole
-from ProtoSegBrainLib.images.case import Reading
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.network.networks import has_prototypes
 from ProtoSegBrainLib.patches.cases import prepare_data
 from ProtoSegBrainLib.progress import Progress

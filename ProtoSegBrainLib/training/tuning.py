@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from ProtoSegBrainLib.files import check_folder, write_whole
-from ProtoSegBrainLib.images.case import Reading
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.progress import Progress
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from PIL import Image
 from ProtoSegBrainLib.checking.case import COMMON_BOX, TUMOUR, CheckedCase, Problem, check_case
 from ProtoSegBrainLib.checking.data_set import check_data, summary, table, write_check
 from ProtoSegBrainLib.commands.cli import main
-from ProtoSegBrainLib.images.case import Reading
 from ProtoSegBrainLib.images.codings import encode_label
 from ProtoSegBrainLib.images.formats import read_volume, write_volume
-from ProtoSegBrainLib.images.simulate import simulate_case, write_case
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.images.volume import Volume
+from ProtoSegBrainLib.simulation.simulate import simulate_case, write_case
 
 NAMES = ("t1", "t1ce", "t2", "flair")
 LAST_PAGE = "cases_9.png"

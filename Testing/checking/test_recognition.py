@@ -12,11 +12,11 @@ from ProtoSegBrainLib.checking.recognition import class_ranks, modality_order
 from ProtoSegBrainLib.images.case import read_case
 from ProtoSegBrainLib.images.folders import list_cases
 from ProtoSegBrainLib.images.preprocess import prepare
-from ProtoSegBrainLib.images.simulate import simulate_case
 from ProtoSegBrainLib.labels import MODALITIES
 from ProtoSegBrainLib.network.calibration import Normality
 from ProtoSegBrainLib.network.weights import BUNDLED, read_card
 from ProtoSegBrainLib.result.familiarity import exchanged, look_of
+from ProtoSegBrainLib.simulation.simulate import simulate_case
 
 PAIRS = list(itertools.combinations(range(4), 2))
 

@@ -6,7 +6,7 @@ import pytest
 from small_model import save_small_model
 
 from ProtoSegBrainLib.commands.cli import main
-from ProtoSegBrainLib.images.simulate import simulate_case, write_case
+from ProtoSegBrainLib.simulation.simulate import simulate_case, write_case
 
 
 @pytest.fixture(scope="session")

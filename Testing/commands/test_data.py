@@ -1,11 +1,11 @@
 """The command simulate."""
 
-from ProtoSegBrainLib.images.simulate import simulate_case
+from ProtoSegBrainLib.simulation.simulate import simulate_case
 
 
 def test_simulate_writes_a_case_once(run, monkeypatch, tmp_path):
     monkeypatch.setattr(
-        "ProtoSegBrainLib.images.simulate.simulate_case", lambda seed: simulate_case(seed, (32, 32, 24))
+        "ProtoSegBrainLib.simulation.simulate.simulate_case", lambda seed: simulate_case(seed, (32, 32, 24))
     )
     code, answer = run("simulate", "--out", tmp_path, "--seed", 7)
     assert code == 0

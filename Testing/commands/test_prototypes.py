@@ -7,13 +7,13 @@ import pytest
 from small_model import SMALL
 
 from ProtoSegBrainLib.commands.cli import main
-from ProtoSegBrainLib.images import simulate
 from ProtoSegBrainLib.images.case import read_case
 from ProtoSegBrainLib.images.folders import list_cases
-from ProtoSegBrainLib.images.simulate import simulate_case
 from ProtoSegBrainLib.network import weights
 from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.patches.cases import in_memory
+from ProtoSegBrainLib.simulation import simulate
+from ProtoSegBrainLib.simulation.simulate import simulate_case
 from ProtoSegBrainLib.training.prototypes import project_prototypes
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ProtoSegBrainLib.commands.segmentation import _describe
-from ProtoSegBrainLib.images.simulate import simulate_case
 from ProtoSegBrainLib.network import weights
+from ProtoSegBrainLib.simulation.simulate import simulate_case
 
 # -- segment -------------------------------------------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ def test_the_position_that_holds_can_be_chosen(run, data, model, tmp_path):
 def test_demo_segments_a_simulated_case_and_can_be_repeated(run, model, monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "BUNDLED", model)
     monkeypatch.setattr(
-        "ProtoSegBrainLib.images.simulate.simulate_case", lambda seed: simulate_case(seed, (52, 52, 52))
+        "ProtoSegBrainLib.simulation.simulate.simulate_case", lambda seed: simulate_case(seed, (52, 52, 52))
     )
     for _ in range(2):
         code, answer = run("demo", "--out", tmp_path)

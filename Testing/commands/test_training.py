@@ -1,6 +1,6 @@
 """The command train."""
 
-from ProtoSegBrainLib.images.case import Reading
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.training import train as training
 
 

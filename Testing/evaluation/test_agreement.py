@@ -12,9 +12,9 @@ from ProtoSegBrainLib.evaluation.pairs import pair_up
 from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.codings import encode_label
 from ProtoSegBrainLib.images.formats import write_volume
-from ProtoSegBrainLib.images.simulate import write_case
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.result import metrics
+from ProtoSegBrainLib.simulation.simulate import write_case
 
 
 def case_with(label: np.ndarray, spacing_mm: float = 10.0) -> Case:

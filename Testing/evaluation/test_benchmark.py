@@ -18,7 +18,7 @@ from ProtoSegBrainLib.commands.cli import main
 from ProtoSegBrainLib.evaluation.benchmark import train_networks, write_configs
 from ProtoSegBrainLib.evaluation.plan import BenchmarkConfig, Plan, held_out, trained
 from ProtoSegBrainLib.images.case import Case
-from ProtoSegBrainLib.images.simulate import write_case
+from ProtoSegBrainLib.simulation.simulate import write_case
 from ProtoSegBrainLib.training.configuration import load_config
 
 TINY = """

@@ -12,12 +12,13 @@ import pytest
 from phantom import AFFINE, brats_label, classes, write_phantom
 
 from ProtoSegBrainLib.evaluation.evaluate import evaluate, summarise
-from ProtoSegBrainLib.images.case import Case, Reading
+from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.codings import encode_label
 from ProtoSegBrainLib.images.formats import write_volume
-from ProtoSegBrainLib.images.simulate import write_case
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.result.metrics import RegionScore
+from ProtoSegBrainLib.simulation.simulate import write_case
 
 
 @pytest.fixture

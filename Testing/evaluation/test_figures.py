@@ -13,8 +13,8 @@ from ProtoSegBrainLib.commands.cli import main
 from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.codings import encode_label
 from ProtoSegBrainLib.images.formats import write_volume
-from ProtoSegBrainLib.images.simulate import write_case
 from ProtoSegBrainLib.images.volume import Volume
+from ProtoSegBrainLib.simulation.simulate import write_case
 from ProtoSegBrainLib.training.logbook import Logbook
 
 KEPT_LOG = """\

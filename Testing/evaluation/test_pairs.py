@@ -10,9 +10,9 @@ import pytest
 from phantom import AFFINE, classes, write_phantom
 
 from ProtoSegBrainLib.evaluation.pairs import Pair, PairReading, find_prediction, over_pairs, pair_up, read_pair
-from ProtoSegBrainLib.images.case import Reading
 from ProtoSegBrainLib.images.codings import encode_label
 from ProtoSegBrainLib.images.formats import write_volume
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.images.volume import Volume
 
 

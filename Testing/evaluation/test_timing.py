@@ -9,7 +9,7 @@ from small_model import PEER, save_small_model
 
 from ProtoSegBrainLib.evaluation.timing import time_models
 from ProtoSegBrainLib.images.case import Case
-from ProtoSegBrainLib.images.simulate import write_case
+from ProtoSegBrainLib.simulation.simulate import write_case
 
 
 def test_two_models_on_two_cases(a_case: Case, tmp_path: Path) -> None:

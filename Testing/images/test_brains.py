@@ -12,9 +12,9 @@ from scipy import ndimage
 
 from ProtoSegBrainLib.images.brains import brain_warnings
 from ProtoSegBrainLib.images.case import case_from_volumes
-from ProtoSegBrainLib.images.simulate import simulate_case
 from ProtoSegBrainLib.images.volume import Volume, resample
 from ProtoSegBrainLib.labels import MODALITIES
+from ProtoSegBrainLib.simulation.simulate import simulate_case
 
 Images = dict[str, np.ndarray]
 WITH_20_MM = AFFINE + np.array([[0, 0, 0, 20]] + [[0] * 4] * 3)

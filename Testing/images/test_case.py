@@ -25,10 +25,11 @@ from small_case import (
     write_brats,
 )
 
-from ProtoSegBrainLib.images.case import Reading, case_from_kji, case_from_volumes, read_case, read_case_files
+from ProtoSegBrainLib.images.case import case_from_kji, case_from_volumes, read_case, read_case_files
 from ProtoSegBrainLib.images.codings import encode_label
 from ProtoSegBrainLib.images.folders import list_cases
 from ProtoSegBrainLib.images.formats import read_volume, write_volume
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.images.volume import Volume, resample
 from ProtoSegBrainLib.labels import MODALITIES, MSD_CHANNELS
 

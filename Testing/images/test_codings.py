@@ -10,7 +10,7 @@ import pytest
 from phantom import classes, phantom, write_phantom
 from small_case import CLASSES, write, write_brats
 
-from ProtoSegBrainLib.images.case import Case, Reading, read_case
+from ProtoSegBrainLib.images.case import Case, read_case
 from ProtoSegBrainLib.images.codings import (
     coding_doubts,
     decode_label,
@@ -20,6 +20,7 @@ from ProtoSegBrainLib.images.codings import (
     written_values,
 )
 from ProtoSegBrainLib.images.folders import list_cases
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.labels import LABEL_CONVENTIONS, MODALITIES
 
 

@@ -57,7 +57,7 @@ def test_a_transform_on_an_input_is_seen(panel):
 
 
 def test_a_folder_is_loaded_and_its_modalities_assigned(panel, tmp_path, a_case):
-    from ProtoSegBrainLib.images.simulate import write_case
+    from ProtoSegBrainLib.simulation.simulate import write_case
 
     FileDialog.answers.append(str(write_case(a_case, tmp_path)))
     panel.click("loadFolderButton")

@@ -41,7 +41,7 @@ def test_the_module_says_what_it_is(module):
 
 
 def test_cases_are_in_the_sample_data_module(module, monkeypatch, tmp_path, a_case):
-    from ProtoSegBrainLib.images.simulate import write_case
+    from ProtoSegBrainLib.simulation.simulate import write_case
 
     offered: dict[str, dict[str, Any]] = {}
     sample_data = types.ModuleType("SampleData")
@@ -60,7 +60,7 @@ def test_cases_are_in_the_sample_data_module(module, monkeypatch, tmp_path, a_ca
     parent = types.SimpleNamespace(path=str(MODULE / "ProtoSegBrain.py"))
     module.ProtoSegBrain(parent).registerSampleData()
     assert set(offered) == {"Simulated case", "Case from a folder"}
-    monkeypatch.setattr("ProtoSegBrainLib.images.simulate.simulate_case", lambda _seed: a_case)
+    monkeypatch.setattr("ProtoSegBrainLib.simulation.simulate.simulate_case", lambda _seed: a_case)
     nodes = offered["Simulated case"]["customDownloader"](None)
     assert [node.GetName().split()[-1] for node in nodes] == ["T1", "T1ce", "T2", "FLAIR"]
     FileDialog.answers.append(str(write_case(a_case, tmp_path)))

@@ -13,10 +13,10 @@ import torch
 from phantom import classes, write_phantom
 from synthetic import AFFINE, training_case
 
-from ProtoSegBrainLib.images.case import Case, Reading
+from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.codings import encode_label
 from ProtoSegBrainLib.images.preprocess import prepare
-from ProtoSegBrainLib.images.simulate import write_case
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.patches import cases
 from ProtoSegBrainLib.patches.cases import (
     VOXELS_KEPT_PER_CLASS,
@@ -27,6 +27,7 @@ from ProtoSegBrainLib.patches.cases import (
     pure_label,
     whole_window,
 )
+from ProtoSegBrainLib.simulation.simulate import write_case
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import pytest
 from by_hand import evidence_for, prediction_for, without_prototypes
 
 from ProtoSegBrainLib.images.preprocess import prepare
-from ProtoSegBrainLib.images.simulate import SimulationConfig, simulate_case
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.network.calibration import Calibration, Familiarity, Normality
 from ProtoSegBrainLib.records import stored
@@ -22,6 +21,7 @@ from ProtoSegBrainLib.result.familiarity import (
     look_of,
     unusualness,
 )
+from ProtoSegBrainLib.simulation.simulate import SimulationConfig, simulate_case
 
 INDEPENDENT = Normality(("asymmetry.t1n", "asymmetry.t1c"), (0.0, 0.5), (0.1, 0.2), ((1.0, 0.0), (0.0, 1.0)), 2.0)
 LIKENESS = {

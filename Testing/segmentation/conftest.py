@@ -16,11 +16,11 @@ from small_model import save_small_model
 from stand_in_worker import STAND_IN
 
 from ProtoSegBrainLib.images.formats import read_volume, write_volume
-from ProtoSegBrainLib.images.simulate import simulate_case, write_case
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.segmentation.client import Worker
 from ProtoSegBrainLib.segmentation.job import JobConfig
 from ProtoSegBrainLib.segmentation.predict import PredictConfig
+from ProtoSegBrainLib.simulation.simulate import simulate_case, write_case
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from results_folder import ENDINGS, assert_manifest_is_true, files, of, rows
 
-from ProtoSegBrainLib.images.case import Case, Reading
+from ProtoSegBrainLib.images.case import Case
+from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainLib.result.writer import Writer
 from ProtoSegBrainLib.segmentation import job as module

@@ -10,13 +10,13 @@ from models_of_every_kind import PEERS, model_of
 from small_model import PLAIN, SMALL
 
 from ProtoSegBrainLib.images.case import read_case
-from ProtoSegBrainLib.images.simulate import simulate_case, write_case
 from ProtoSegBrainLib.network.calibration import Calibration
 from ProtoSegBrainLib.network.networks import build_network
 from ProtoSegBrainLib.network.weights import load_model
 from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
 from ProtoSegBrainLib.sharing.bundle import write_bundle
 from ProtoSegBrainLib.sharing.export import TOLERANCE
+from ProtoSegBrainLib.simulation.simulate import simulate_case, write_case
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from short_runs import CASES, CONFIG, curve
 from synthetic import on_the_grid_of_a_head
 
-from ProtoSegBrainLib.images.simulate import write_case
 from ProtoSegBrainLib.network.weights import load_model
+from ProtoSegBrainLib.simulation.simulate import write_case
 from ProtoSegBrainLib.training.train import read_split, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

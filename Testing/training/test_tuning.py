@@ -13,10 +13,10 @@ import torch
 from synthetic import TINY, on_the_grid_of_a_head, training_case
 
 from ProtoSegBrainLib.commands.cli import main
-from ProtoSegBrainLib.images.simulate import write_case
 from ProtoSegBrainLib.network.model import ModelConfig
 from ProtoSegBrainLib.network.peers import PeerConfig
 from ProtoSegBrainLib.patches.sampling import SamplingConfig
+from ProtoSegBrainLib.simulation.simulate import write_case
 from ProtoSegBrainLib.training import train as training
 from ProtoSegBrainLib.training.configuration import load_config, to_yaml
 from ProtoSegBrainLib.training.losses import LossConfig

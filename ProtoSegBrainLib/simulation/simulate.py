@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ProtoSegBrainLib.images.anatomy import BRATS_SHAPE, Array, Head, Tumour, draw_head, smooth_noise
 from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.codings import encode_label
 from ProtoSegBrainLib.images.formats import write_volume
 from ProtoSegBrainLib.images.volume import Volume
+from ProtoSegBrainLib.simulation.anatomy import BRATS_SHAPE, Array, Head, Tumour, draw_head, smooth_noise
 
 logger = logging.getLogger(__name__)
 

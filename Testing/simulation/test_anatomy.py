@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ProtoSegBrainLib.images.anatomy import Head, Tumour, draw_head
+from ProtoSegBrainLib.simulation.anatomy import Head, Tumour, draw_head
 
 
 def head(seed: int, tumour: Tumour | None = "high_grade") -> Head:

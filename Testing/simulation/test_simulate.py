@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ProtoSegBrainLib.images.anatomy import BRATS_SHAPE
 from ProtoSegBrainLib.images.case import Case, read_case
-from ProtoSegBrainLib.images.simulate import SimulationConfig, simulate_case, write_case
+from ProtoSegBrainLib.simulation.anatomy import BRATS_SHAPE
+from ProtoSegBrainLib.simulation.simulate import SimulationConfig, simulate_case, write_case
 
 SMALL = (60, 60, 40)
 

@@ -1,0 +1,10 @@
+"""DICOM, in and out.
+
+In: a folder of DICOM files, any number of series; or a ``Prediction`` and the series that it was made from.
+Out: images by role; a segmentation, a report and parametric maps of the same patient and study.
+
+instances  the objects of a folder, headers only
+roles      which modality a series is
+series     objects grouped into stacks of slices
+stack      the voxels of a stack
+"""
