@@ -36,6 +36,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ProtoSegBrainLib.dicom.study import StudyChoice
     from ProtoSegBrainLib.evaluation.evaluate import evaluate
     from ProtoSegBrainLib.explanation.explain import explain
     from ProtoSegBrainLib.explanation.findings import findings
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from ProtoSegBrainLib.images.volume import Volume
     from ProtoSegBrainLib.network.weights import load_model
     from ProtoSegBrainLib.pictures.report import write_report
+    from ProtoSegBrainLib.preparation.prepare import PreparationConfig, prepare_study
+    from ProtoSegBrainLib.preparation.study import read_study
     from ProtoSegBrainLib.result.prediction import Prediction
     from ProtoSegBrainLib.result.prediction_files import read_prediction, write_prediction
     from ProtoSegBrainLib.segmentation.folder import segment_folder
@@ -59,8 +62,10 @@ _HOME = {
     "CaseFiles": "images.folders",
     "Prediction": "result.prediction",
     "PredictConfig": "segmentation.predict",
+    "PreparationConfig": "preparation.prepare",
     "Reading": "images.study",
     "Study": "images.study",
+    "StudyChoice": "dicom.study",
     "Volume": "images.volume",
     "case_from_volumes": "images.case",
     "evaluate": "evaluation.evaluate",
@@ -69,9 +74,11 @@ _HOME = {
     "list_cases": "images.folders",
     "load_model": "network.weights",
     "predict": "segmentation.predict",
+    "prepare_study": "preparation.prepare",
     "read_case": "images.case",
     "read_case_files": "images.case",
     "read_prediction": "result.prediction_files",
+    "read_study": "preparation.study",
     "read_volume": "images.formats",
     "segment_folder": "segmentation.folder",
     "simulate_case": "simulation.simulate",
@@ -87,8 +94,10 @@ __all__ = [
     "CaseFiles",
     "Prediction",
     "PredictConfig",
+    "PreparationConfig",
     "Reading",
     "Study",
+    "StudyChoice",
     "Volume",
     "case_from_volumes",
     "evaluate",
@@ -97,9 +106,11 @@ __all__ = [
     "list_cases",
     "load_model",
     "predict",
+    "prepare_study",
     "read_case",
     "read_case_files",
     "read_prediction",
+    "read_study",
     "read_volume",
     "segment_folder",
     "simulate_case",

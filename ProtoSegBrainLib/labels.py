@@ -13,6 +13,9 @@ MODALITIES = ("t1n", "t1c", "t2w", "t2f")
 MODALITY_NAMES = {"t1n": "T1", "t1c": "T1ce", "t2w": "T2", "t2f": "FLAIR"}
 """The same for people."""
 
+SHORT_NAMES = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"}
+"""The same in flags and names of files, as BraTS 2021 has them."""
+
 WORDS = {
     # Sequences. A T1 has contrast where a contrast word belongs to it.
     "t1": "t1 t1w t1wi et1w st1w wt1w unit1",

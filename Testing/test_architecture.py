@@ -26,12 +26,12 @@ MAY_IMPORT = {
     "pictures": {"images", "network", "result", "explanation"},
     "training": {"images", "network", "patches", "result", "explanation", "pictures"},
     "checking": {"images", "network", "result", "pictures"},
-    "segmentation": {"images", "network", "result", "explanation", "pictures"},
+    "segmentation": {"images", "network", "result", "explanation", "dicom", "preparation", "pictures"},
     "evaluation": {"images", "network", "patches", "result", "pictures", "training", "segmentation"},
     "sharing": {"images", "network"},
     "commands": {
         *("images", "network", "patches", "result", "explanation", "pictures", "training", "checking"),
-        *("segmentation", "evaluation", "sharing"),
+        *("segmentation", "evaluation", "sharing", "simulation", "dicom", "preparation"),
     },
 }
 # All others load without torch: seconds matter at Slicer's start, for `--help` and for programs that only read results.
@@ -45,6 +45,7 @@ ABOUT_TORCH = {
     *("training.checkpoint", "training.losses", "training.optimisation", "training.prototype_trainer"),
     *("training.prototypes", "training.pruning", "training.recipe", "training.train", "training.trainer"),
     "training.validation",
+    *("preparation.brain_mask", "preparation.deepbet", "preparation.hd_bet", "preparation.prepare"),
     *("segmentation.folder", "segmentation.job", "segmentation.predict"),
     *("evaluation.calibration", "sharing.bundle", "sharing.export", "sharing.workflow"),
 }

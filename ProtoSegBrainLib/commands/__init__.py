@@ -7,6 +7,7 @@ cli           all commands in one table, the program itself, its exit codes
 flags         a flag for each field of a config dataclass, and back; flags that several commands have
 console       a command's answer, the bar of progress
 segmentation  segment, segment-folder, worker, demo
+series        series
 training      train, tune
 evaluation    evaluate, benchmark, figures
 explanation   explain, whatif

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from ProtoSegBrainLib.commands import data, evaluation, explanation, models, prototypes, segmentation, training
+from ProtoSegBrainLib.commands import data, evaluation, explanation, models, prototypes, segmentation, series, training
 from ProtoSegBrainLib.commands.console import Answer, is_first_process, open_streams
 from ProtoSegBrainLib.errors import BAD_INPUT, SAYING_ENOUGH, sentence
 from ProtoSegBrainLib.files import write_whole
@@ -48,6 +48,7 @@ COMMANDS = {
     "worker": Command(
         "Segment what another program asks for, line by line.", segmentation.add_worker_flags, segmentation.worker
     ),
+    "series": Command("List the series of a folder of DICOM.", series.add_series_flags, series.series),
     "train": Command("Train the network on labelled cases.", training.add_train_flags, training.train),
     "evaluate": Command(
         "Score predictions against the experts' labels.", evaluation.add_evaluate_flags, evaluation.evaluate

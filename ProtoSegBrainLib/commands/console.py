@@ -115,7 +115,8 @@ def brief(prediction: Prediction) -> dict[str, Any]:
     """The part of a prediction that fits into a few lines."""
     names = ("case_id", "volumes_ml", "model", "device", "timings_s", "warnings")
     found = {name: prediction.findings.get(name) for name in ("regions", "out_of_distribution")}
-    return {name: getattr(prediction, name) for name in names} | found
+    done = {"preparation": prediction.preparation} if prediction.preparation else {}
+    return {name: getattr(prediction, name) for name in names} | found | done
 
 
 def indented(items: Iterable[object]) -> str:

@@ -52,13 +52,38 @@ def check(options: argparse.Namespace) -> Answer:
 def add_simulate_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder in which the case's folder is made")
     parser.add_argument("--seed", type=int, default=1, help="number that decides the case (default: 1)")
+    what = "a whole head as a scanner gives it: with skull, four series on grids of their own, between which it moved"
+    parser.add_argument("--raw", action="store_true", help=what)
+    parser.add_argument("--dicom", action="store_true", help="the raw head as DICOM series, not NIfTI files")
 
 
 def simulate(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib.simulation.simulate import simulate_case, write_case
 
     check_folder(options.out)
+    if options.raw or options.dicom:
+        return _simulate_raw(options)
     case = simulate_case(options.seed)
     folder = write_case(case, options.out)
     values = {"case_id": case.case_id, "folder": folder, "simulated": True}
     return Answer(values, f"Simulated case {case.case_id}, no patient, in {folder}")
+
+
+def _simulate_raw(options: argparse.Namespace) -> Answer:
+    from ProtoSegBrainLib.simulation.raw import describe_raw, simulate_raw, write_raw, write_raw_dicom
+
+    with progress_bar("Simulating a head") as on_progress:
+        study = simulate_raw(options.seed)
+        on_progress(0.8, "Writing it")
+        folder = (write_raw_dicom if options.dicom else write_raw)(study, options.out)
+    described = describe_raw(study)
+    lines = [f"Simulated raw study {study.case_id}, no patient, in {folder}"]
+    for series in described:
+        size, spacing = ("x".join(f"{n:g}" for n in series[key]) for key in ("size", "spacing_mm"))
+        moved = f"moved by {series['moved_mm']:.1f} mm and {series['turned_degrees']:.1f}°"
+        lines.append(
+            f"  {series['modality']:<6} {size} voxels of {spacing} mm, {moved if series['moved_mm'] else 'in place'}"
+        )
+    lines.append(f"Label, brain and the true motions are in {folder / 'truth'}.")
+    values = {"case_id": study.case_id, "folder": folder, "simulated": True, "raw": True, "series": described}
+    return Answer(values, "\n".join(lines))

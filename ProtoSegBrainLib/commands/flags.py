@@ -36,7 +36,7 @@ def add_flags(
 
     Args:
         parser: Where to add them.
-        config_class: A dataclass whose fields are bool, int, float, str, Literal, tuples of them, optional, or
+        config_class: A dataclass whose fields are bool, int, float, str, Path, Literal, tuples of them, optional, or
             dataclasses of such fields.
         skip: Names of fields that get no flag.
         prefix: Dotted path of `config_class` in the outermost config.
@@ -74,8 +74,8 @@ def _parsing(kind: Any, path: str) -> dict[str, Any]:
     """What argparse must know to read a value of type `kind`."""
     if kind is bool:
         return {"action": argparse.BooleanOptionalAction}
-    if kind in (int, float, str):
-        return {"type": kind, "metavar": kind.__name__.upper()}
+    if kind in (int, float, str, Path):
+        return {"type": kind, "metavar": "FILE" if kind is Path else kind.__name__.upper()}
     if get_origin(kind) is Literal:
         return {"choices": get_args(kind)}
     if get_origin(kind) is tuple and all(member in (int, float, str, Ellipsis) for member in get_args(kind)):

@@ -88,8 +88,26 @@ class _Shown:
         return replace(self, values=np.flip(self.values, axis), brain=np.flip(self.brain, axis))
 
 
+@dataclass(frozen=True)
+class Brains:
+    """What the images of a case show.
+
+    Attributes:
+        sentences: Where they do not show one brain, or not the whole of it, or one of them is given twice.
+        are_apart: Whether one of them does not lie where the others show the brain.
+    """
+
+    sentences: tuple[str, ...]
+    are_apart: bool
+
+
 def brain_warnings(volumes: Mapping[str, Volume]) -> list[str]:
-    """Sentences where images do not show one brain, or not the whole of it, or one of them is given twice.
+    """The sentences of ``look_at_brains``."""
+    return [*look_at_brains(volumes).sentences]
+
+
+def look_at_brains(volumes: Mapping[str, Volume]) -> Brains:
+    """Whether images show one brain, and the whole of it.
 
     Args:
         volumes: By role, each on its own grid; 0 outside the brain, where the skull was removed.
@@ -110,7 +128,7 @@ def brain_warnings(volumes: Mapping[str, Volume]) -> list[str]:
     apart = _apart(shown, affine, partial)
     comparable = {"t1n", "t1c"} <= set(shown) and not twice and not apart
     exchanged = _exchanged(volumes["t1n"], volumes["t1c"]) if comparable else []
-    return [*sentences, *twice, *apart, *exchanged]
+    return Brains((*sentences, *twice, *apart, *exchanged), bool(apart))
 
 
 # --- on one coarse grid ---

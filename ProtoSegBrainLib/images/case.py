@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from ProtoSegBrainLib.images.study import (
     study_of_files,
     study_of_volumes,
 )
-from ProtoSegBrainLib.images.volume import Volume, resample, same_lattice, voxel_ml
+from ProtoSegBrainLib.images.volume import Grid, Volume, resample, same_lattice, voxel_ml
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
 
 
@@ -50,6 +51,9 @@ class Case:
         files: Path by role (and ``label``); empty where the case comes from memory.
         originals: The four images as they were stored, where they were not all on this grid; else (). The network's
             input is interpolated from them, once. Those of a prepared study lie where they were moved to, with skull.
+        grids: Where each image was stored, by role, before anything was moved.
+        reference: Role of the image whose grid this is.
+        series: Where the study is DICOM, the ``dicom.series.Series`` by role.
         mask: (X, Y, Z) bool: the brain, where it had to be found; else None.
         preparation: What was done to a raw study; None where the images were taken as they are.
     """
@@ -62,6 +66,9 @@ class Case:
     warnings: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     originals: tuple[Volume, ...] = ()
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+    reference: str = "t1c"
+    series: Mapping[str, Any] = field(default_factory=dict)
     mask: np.ndarray | None = None
     preparation: Preparation | None = None
 
@@ -158,8 +165,9 @@ def case_of(study: Study) -> Case:
             images in different spaces; an unknown label value.
     """
     checked = checked_study(study)
-    said = [*skull_warnings(checked.volumes), *brain_warnings(checked.volumes)]
-    return on_one_grid(checked, choose_reference(checked.volumes), said)
+    reference = choose_reference(checked.volumes)
+    said = [*skull_warnings(checked.volumes), *resampled(checked, reference), *brain_warnings(checked.volumes)]
+    return on_one_grid(checked, reference, said)
 
 
 def checked_study(study: Study) -> Study:
@@ -176,27 +184,49 @@ def checked_study(study: Study) -> Study:
     return replace(study, volumes=images, remarks=(*study.remarks, *remarks_on(study.volumes), *said))
 
 
+def resampled(study: Study, reference_role: str) -> list[str]:
+    """What is done to bring the images of a study to the grid of one of them.
+
+    Raises:
+        ValueError: Two of them do not overlap.
+    """
+    reference, names = study.volumes[reference_role], _short_names(study)
+    return [
+        sentence
+        for role, volume in study.volumes.items()
+        for sentence in grid_warnings(volume, reference, MODALITY_NAMES[role], names[role], names[reference_role])
+    ]
+
+
 def on_one_grid(study: Study, reference_role: str, said: Sequence[str] = ()) -> Case:
     """The images and the label of a checked study on the grid of one of them.
 
     Args:
-        study: What ``checked_study`` gave.
+        study: What ``checked_study`` gave; its images overlap.
         reference_role: Whose grid.
         said: What a user should know of the images.
 
     Raises:
-        ValueError: Images in different spaces; an unknown label value.
+        ValueError: An unknown label value, a label elsewhere.
     """
     volumes, reference = study.volumes, study.volumes[reference_role]
-    short = {role: Path(name).name for role, name in study.names.items()}
-    warnings = [*study.remarks, *said]
-    for role, volume in volumes.items():
-        warnings += grid_warnings(volume, reference, MODALITY_NAMES[role], short[role], short[reference_role])
-    images = _stacked(volumes, reference)
     whole_steps = all(same_lattice(volume, reference.shape, reference.affine) for volume in volumes.values())
-    originals = () if whole_steps else tuple(volumes[role] for role in MODALITIES)
-    case = Case(study.case_id, images, reference.affine, None, None, tuple(warnings), study.files, originals)
-    return case if study.label is None else _labelled(case, study.label, short[reference_role])
+    case = Case(
+        case_id=study.case_id,
+        images=_stacked(volumes, reference),
+        affine=reference.affine,
+        warnings=(*study.remarks, *said),
+        files=study.files,
+        originals=() if whole_steps else tuple(volumes[role] for role in MODALITIES),
+        grids={role: Grid(volume.shape, volume.affine) for role, volume in volumes.items()},
+        reference=reference_role,
+        series=study.series,
+    )
+    return case if study.label is None else _labelled(case, study.label, _short_names(study)[reference_role])
+
+
+def _short_names(study: Study) -> dict[str, str]:
+    return {role: Path(name).name for role, name in study.names.items()}
 
 
 def _labelled(case: Case, label: Label, reference_name: str) -> Case:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ProtoSegBrainLib.images.naming import names_of
-from ProtoSegBrainLib.images.volume import Volume, overlap, same_grid, same_lattice
+from ProtoSegBrainLib.images.volume import Volume, overlap, same_grid, same_lattice, voxel_ml
 
 # Fields of view that share less than this belong to different spaces.
 LEAST_OVERLAP = 0.05
@@ -15,6 +15,8 @@ LEAST_OVERLAP = 0.05
 GOOD_OVERLAP = 0.5
 # A brain fills about half of the tightest box around it; where fewer voxels than this are zero, skull and air remain.
 LEAST_ZERO_SHARE = 0.25
+# Larger brains, the space around them included, are none: a head with skull has 3000 and more.
+MOST_BRAIN_ML = 2500.0
 # Of a voxel, and of a field of view; brains are scanned between these.
 SPACING_MM = (0.2, 15.0)
 FIELD_MM = (50.0, 600.0)
@@ -123,14 +125,27 @@ def grid_warnings(volume: Volume, reference: Volume, what: str, name: str, refer
 
 def skull_warnings(volumes: Mapping[str, Volume]) -> list[str]:
     """A sentence where images, by role, seem to show more than the brain."""
-    zero_share = {role: 1 - np.count_nonzero(volume.array) / volume.array.size for role, volume in volumes.items()}
-    bare = [role for role, share in zero_share.items() if share < LEAST_ZERO_SHARE]
+    bare = with_skull(volumes)
     if not bare:
         return []
     return [
-        f"{names_of(bare)}: the background is not zero; the images do not seem to be skull-stripped. "
+        f"{names_of(bare)}: {_why_bare(volumes[bare[0]])}; the images do not seem to be skull-stripped. "
         "The network expects skull-stripped images, so the result cannot be trusted."
     ]
+
+
+def with_skull(volumes: Mapping[str, Volume]) -> list[str]:
+    """Roles of the images that seem to show more than the brain."""
+    return [role for role, volume in volumes.items() if _why_bare(volume)]
+
+
+def _why_bare(volume: Volume) -> str:
+    """Why an image seems to show more than the brain; "" where it does not."""
+    count = np.count_nonzero(volume.array)
+    if 1 - count / volume.array.size < LEAST_ZERO_SHARE:
+        return "the background is not zero"
+    ml = count * voxel_ml(volume.affine)
+    return f"{ml:.0f} ml are not zero, which is more than a brain" if ml > MOST_BRAIN_ML else ""
 
 
 def sentences_of(warnings: Mapping[str, Sequence[str]]) -> list[str]:

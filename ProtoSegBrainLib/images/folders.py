@@ -25,7 +25,7 @@ IMAGE_FOLDERS = {"imagesTr": "labelsTr", "imagesTs": "labelsTs", "imagesVal": "l
 LEFT_OUT = (".", "__macosx", "lost+found", "@eadir", "$recycle.bin", "system volume information")
 DERIVATIVES = {"derivatives", "sourcedata"}
 """Folders of a BIDS tree whose images are taken only of patients that the tree has no others of."""
-PARTS_OF_RESULTS = ("seg", "prob", "sim", "unc")
+PART_OF_RESULT = re.compile(r"(.+)_(seg|prob|sim|unc|brain|seg_on_[a-z0-9]+)")
 """Images of ours, which lie beside their ``_prediction.json``."""
 
 
@@ -120,8 +120,8 @@ def _groups(folder: Path, above: frozenset[Path] = frozenset()) -> list[_Group]:
 
 
 def _is_ours(file: Path) -> bool:
-    case_id, _, part = stem_of(file.name).rpartition("_")
-    return part in PARTS_OF_RESULTS and file.with_name(f"{case_id}_prediction.json").is_file()
+    match = PART_OF_RESULT.fullmatch(stem_of(file.name))
+    return match is not None and file.with_name(f"{match[1]}_prediction.json").is_file()
 
 
 def _split(folder: Path, files: Sequence[Path], *, is_top: bool) -> list[_Group]:

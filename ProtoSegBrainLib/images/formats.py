@@ -34,7 +34,7 @@ from ProtoSegBrainLib.images.nifti import (
     nifti_volume,
     trimmed,
 )
-from ProtoSegBrainLib.images.volume import Volume
+from ProtoSegBrainLib.images.volume import LPS_TO_RAS, Volume
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,6 @@ SUFFIXES = tuple(suffix for kind in FORMATS for suffix in kind.suffixes)
 """By which files are known as images; ``image_files`` lists a folder's."""
 WRITTEN_SUFFIXES = (".nii.gz", ".nii")
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 HEAD_BYTES = 4096
 """Of a file tell its format."""
 MGH_MAGIC, HDF5_MAGIC = b"\0\0\0\1", b"\x89HDF"

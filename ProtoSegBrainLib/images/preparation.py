@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ProtoSegBrainLib.labels import MODALITY_NAMES
 from ProtoSegBrainLib.records import require, stored
 
 
@@ -78,6 +79,21 @@ class Preparation:
     brain: str = ""
     brain_ml: float = 0.0
     series: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sentence(self) -> str:
+        """What was done, for people."""
+        parts = [
+            f"{MODALITY_NAMES[role]} "
+            + (
+                "was left where it was"
+                if move.is_kept
+                else f"was moved by {move.displacement_mm:.1f} mm and {move.degrees:.1f} degrees"
+            )
+            for role, move in self.moves.items()
+        ]
+        parts += [f"brain of {self.brain_ml:.0f} ml: {self.brain}"] if self.brain else []
+        return "; ".join([self.looked, *parts]) + "."
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preparation:

@@ -91,6 +91,8 @@ def _to_network_grid(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray | N
     shape, target = _millimetre_grid(case)
     with ThreadPoolExecutor(len(volumes)) as pool:
         images = np.stack(list(pool.map(lambda volume: _interpolate(volume, shape, target), volumes)))
+    if case.mask is not None:
+        images *= resample(Volume(case.mask.astype(np.uint8), case.affine), shape, target, order=1).array >= 0.5
     brain = np.asarray(images.any(axis=0))
     if case.label is None:
         return images, brain, None, target

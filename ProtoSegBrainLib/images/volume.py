@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 GRID_TOLERANCE_MM = 0.01
 # Affines pass through float32 in files; a voxel index nearer than this to a whole number is that number.
 INDEX_TOLERANCE = 1e-3
@@ -55,6 +56,19 @@ class Volume:
         return float(dx), float(dy), float(dz)
 
 
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the voxels of an image lie.
+
+    Attributes:
+        shape: Number of voxels along i, j, k.
+        affine: 4x4, voxel index -> RAS mm.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+
 def voxel_ml(affine: np.ndarray) -> float:
     """Volume of a voxel in ml."""
     return abs(float(np.linalg.det(np.asarray(affine)[:3, :3]))) / 1000
@@ -70,6 +84,12 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
             return None
         box[axis] = slice(int(inside[0]), int(inside[-1]) + 1)
     return box[0], box[1], box[2]
+
+
+def largest_part(mask: np.ndarray) -> np.ndarray:
+    """The largest part of a mask whose voxels touch by faces; all False where the mask is."""
+    parts, count = ndimage.label(mask)
+    return mask != 0 if count < 2 else parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
 
 
 def corners(shape: Sequence[int], rim: float = 0.0) -> np.ndarray:

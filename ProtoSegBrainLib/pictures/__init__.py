@@ -8,6 +8,7 @@ name; there they are changed.
 
 report           the report of a result: what it says
 report_pictures  what it shows: planes, maps, surfaces
+prepared         the series of a raw study as they were aligned, with the brain
 cards            a card for each prototype of a model
 page             templates -> pages
 slices           a slice as an SVG drawing: grey image, colour map, outlines, lines, marks

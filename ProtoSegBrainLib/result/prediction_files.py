@@ -33,6 +33,7 @@ import numpy as np
 from ProtoSegBrainLib.images.codings import decode_label, encode_label, written_values
 from ProtoSegBrainLib.images.formats import read_volume, write_volume
 from ProtoSegBrainLib.images.nifti import RESULT_MARK
+from ProtoSegBrainLib.images.preparation import Preparation
 from ProtoSegBrainLib.images.volume import Volume, voxel_ml
 from ProtoSegBrainLib.labels import CLASSES, LABEL_CONVENTIONS, REGIONS
 from ProtoSegBrainLib.network.evidence import Evidence
@@ -57,7 +58,11 @@ SUMMARY: dict[str, Any] = {
     "warnings": tuple[str, ...],
 }
 """What the JSON file of every result holds."""
-LATER: dict[str, Any] = {"look": dict[str, float], "uncertainty_channels": tuple[str, ...]}
+LATER: dict[str, Any] = {
+    "look": dict[str, float],
+    "uncertainty_channels": tuple[str, ...],
+    "preparation": dict[str, Any],
+}
 """What those of older versions lack."""
 
 
@@ -86,6 +91,7 @@ def fill(
     prediction: Prediction,
     label_convention: str = "brats2020",
     settings: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Path] | None = None,
 ) -> dict[str, Path]:
     """Write the files of a prediction into an empty folder, a ``Writer``'s; returns their paths by kind.
 
@@ -94,6 +100,7 @@ def fill(
         prediction: What to write.
         label_convention: Coding of the label map.
         settings: More to say in the JSON file.
+        beside: What was written beside them, by kind; the JSON file names it.
 
     Raises:
         ValueError: Unknown ``label_convention``.
@@ -104,6 +111,7 @@ def fill(
     start = time.perf_counter()
     _write_volumes(prediction, files, label_convention)
     timings = {**prediction.timings_s, "write": time.perf_counter() - start}
+    files = {**files, **(beside or {})}
     summary = {**_summary(replace(prediction, timings_s=timings), label_convention, files), **(settings or {})}
     files["prediction"].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return files
@@ -252,6 +260,7 @@ def _summary(prediction: Prediction, label_convention: str, files: dict[str, Pat
         "label_coding": {"convention": label_convention, "values": values},
         "model": prediction.model,
         "evidence": prediction.evidence.to_dict(),
+        **({"preparation": prediction.preparation} if prediction.preparation else {}),
         "look": {name: round(value, 6) for name, value in prediction.look.items()},
         "uncertainty_channels": ["entropy"] + ["disagreement"] * (prediction.disagreement is not None),
         "device": prediction.device,
@@ -300,6 +309,7 @@ def _assembled(summary: dict[str, Any], path: Path) -> Prediction:
         warnings=tuple(summary["warnings"]),
         disagreement=_read_disagreement(summary, names),
         look=summary.get("look", {}),
+        preparation=_preparation(summary, path),
         findings={name: summary[name] for name in FINDINGS if name in summary},
     )
 
@@ -309,6 +319,16 @@ def _evidence(summary: dict[str, Any], path: Path) -> Evidence:
         return Evidence.from_dict(summary["evidence"])
     except ValueError as error:
         raise ValueError(f"{path} is not a prediction of ProtoSegBrain: its evidence is damaged ({error}).") from error
+
+
+def _preparation(summary: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What was done to a raw study, checked."""
+    if not summary.get("preparation"):
+        return {}
+    try:
+        return Preparation.from_dict(summary["preparation"]).to_dict()
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; segment the case again.") from error
 
 
 def _read_disagreement(summary: dict[str, Any], files: dict[str, Path]) -> np.ndarray | None:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ProtoSegBrainLib.files import check_folder, clear_partial, is_old, locked, write_whole
+from ProtoSegBrainLib.labels import SHORT_NAMES
 
 ENDINGS = {
     "seg": "_seg.nii.gz",
@@ -27,7 +28,15 @@ ENDINGS = {
 REPORT_ENDING = "_report.html"
 SCENE_ENDING = "_scene.mrb"
 SCREENSHOT_ENDING = "_screenshot.png"
-ALL_ENDINGS = (*ENDINGS.values(), REPORT_ENDING, SCENE_ENDING, SCREENSHOT_ENDING)
+BRAIN_ENDING = "_brain.nii.gz"
+ON_ENDING = {role: f"_seg_on_{name}.nii.gz" for role, name in SHORT_NAMES.items()}
+"""Of the label on the grid of another image, by role."""
+MOVE_ENDING = {role: f"_{name}_to_t1ce.tfm" for role, name in SHORT_NAMES.items() if role != "t1c"}
+"""Of the transform that moves an image onto T1ce, by role."""
+DICOM_ENDING = "_dicom"
+"""Of a folder of DICOM objects."""
+NATIVE_ENDINGS = (BRAIN_ENDING, *ON_ENDING.values(), *MOVE_ENDING.values(), DICOM_ENDING)
+ALL_ENDINGS = (*ENDINGS.values(), REPORT_ENDING, SCENE_ENDING, SCREENSHOT_ENDING, *NATIVE_ENDINGS)
 LAST = ENDINGS["prediction"]
 HIDDEN, LOCK = ".writing_", ".lock"
 OLDER_HIDDEN = (HIDDEN, ".segmenting_")
@@ -124,7 +133,7 @@ class Writer:
         try:
             self._hidden.mkdir()
             yield self._hidden
-            there = [ending for ending in ALL_ENDINGS if (self._hidden / f"{self.case_id}{ending}").is_file()]
+            there = [ending for ending in ALL_ENDINGS if (self._hidden / f"{self.case_id}{ending}").exists()]
             write_whole(self._hidden / WHOLE, json.dumps(there))
             self._put_in_place()
         except OSError as error:
@@ -161,10 +170,20 @@ class Writer:
         if LAST in waiting:
             self.path(LAST).unlink(missing_ok=True)
         for ending in set(ALL_ENDINGS).difference(endings):  # of an older result
-            self.path(ending).unlink(missing_ok=True)
+            _remove(self.path(ending))
         for ending in sorted(waiting, key=lambda ending: ending == LAST):
+            if self.path(ending).is_dir():  # a folder takes no other's place
+                _remove(self.path(ending))
             os.replace(self._hidden / f"{self.case_id}{ending}", self.path(ending))
         return bool(waiting)
+
+
+def _remove(path: Path) -> None:
+    """A file or a folder, where it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def check_apart(out_dir: Path, own: Path) -> None:

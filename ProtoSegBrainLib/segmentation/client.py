@@ -84,8 +84,11 @@ class Worker:
         model: str | os.PathLike[str] | None = None,
         device: str = "auto",
         tta: bool = False,
+        prepare: str = "none",
     ) -> int:
         """Ask for the segmentation of four images by role (t1n, t1c, t2w, t2f); returns the number of the request.
+
+        ``prepare`` is none, auto or all (``PreparationConfig``); a fifth image, brain, is a person's mask of it.
 
         Raises:
             OSError: The worker cannot be started, or the images could not be written; nothing stays behind.
@@ -98,6 +101,7 @@ class Worker:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         asked = {"folder": str(folder), "case_id": case_id, "model": _absolute(model), "device": device, "tta": tta}
+        asked["prepare"] = prepare
         return self._ask({"task": "segment", **asked}, folder)
 
     def check(self, *, model: str | os.PathLike[str] | None = None) -> int:

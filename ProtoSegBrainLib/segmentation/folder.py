@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ProtoSegBrainLib.files import check_folder
-from ProtoSegBrainLib.images.folders import CaseFiles, list_cases
+from ProtoSegBrainLib.images.naming import CaseFiles
 from ProtoSegBrainLib.labels import LABEL_CONVENTIONS
 from ProtoSegBrainLib.network.weights import BUNDLED, read_card
+from ProtoSegBrainLib.preparation.study import StudyPlace, list_places
 from ProtoSegBrainLib.result.writer import check_apart, clear_left
 from ProtoSegBrainLib.segmentation.job import Job, JobConfig, found, scene_code, segment_case
 from ProtoSegBrainLib.segmentation.manifest import BUSY, FAILED, MANIFEST, UNLIKE, Entry, Manifest
@@ -67,7 +68,7 @@ def segment_folder(
     """Segment all cases of a data folder that are not done yet; a case that fails does not stop the rest.
 
     Args:
-        data: What ``list_cases`` takes.
+        data: What ``list_cases`` takes, or a folder of DICOM.
         out: Folder for the files of all cases and the manifest, which is rewritten after each case.
         config: What to make of each.
         workers: Compute in as many processes of this machine; None: in this one.
@@ -125,19 +126,24 @@ def _jobs(data: Path, out: Path, config: JobConfig, workers: int | None) -> list
     """All cases; paths are whole, because a worker may run elsewhere."""
     identity = read_card(config.model or BUNDLED).identity
     config = replace(config, model=None if config.model is None else config.model.absolute())
+    mask, reference = config.preparation.brain_mask, config.native.dicom
+    if mask is not None or reference is not None:
+        raise ValueError("One brain mask, or one series for DICOM, does not fit many cases; segment them one by one.")
     threads = None if workers is None else max(1, torch.get_num_threads() // workers)
-    cases = _apart(list_cases(data.absolute()), data, out)
+    cases = _apart(list_places(data.absolute(), config.choice), data, out)
     return [Job(case.case_id, case, out.absolute(), config, identity, threads) for case in cases]
 
 
-def _apart(cases: Sequence[CaseFiles], data: Path, out: Path) -> list[CaseFiles]:
+def _apart(cases: Sequence[CaseFiles | StudyPlace], data: Path, out: Path) -> list[CaseFiles | StudyPlace]:
     """The cases without what lies in the output folder, which may be a new one in the data folder.
 
     Raises:
         FileExistsError: The output folder is a folder of images, or lies in one other than the data folder.
     """
     homes = [case.place if case.place.is_dir() else case.place.parent for case in cases]
-    for home in {home.resolve() for home, case in zip(homes, cases, strict=True) if case.images} | {data.resolve()}:
+    for home in {
+        home.resolve() for home, case in zip(homes, cases, strict=True) if isinstance(case, CaseFiles) and case.images
+    } | {data.resolve()}:
         if home != data.resolve() or home == out.resolve():
             check_apart(out, home)
     results = out.resolve()

@@ -22,25 +22,31 @@ from typing import Any
 
 import torch
 
+from ProtoSegBrainLib.dicom.study import StudyChoice
 from ProtoSegBrainLib.errors import sentence
 from ProtoSegBrainLib.files import check_room, write_whole
-from ProtoSegBrainLib.images.case import Case, read_case
+from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.folders import CaseFiles
 from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
 from ProtoSegBrainLib.network.weights import BUNDLED, ModelCard, load_model
 from ProtoSegBrainLib.pictures.report import write_report
+from ProtoSegBrainLib.preparation.prepare import PreparationConfig, prepare_study
+from ProtoSegBrainLib.preparation.study import StudyPlace, read_study
 from ProtoSegBrainLib.progress import Progress
 from ProtoSegBrainLib.result.prediction import VOLUMES, Prediction
 from ProtoSegBrainLib.result.prediction_files import fill, read_summary, size_bytes
 from ProtoSegBrainLib.result.writer import ENDINGS, REPORT_ENDING, SCENE_ENDING, SCREENSHOT_ENDING, BusyError, Writer
 from ProtoSegBrainLib.segmentation.manifest import BUSY, DONE, EXPECTED_DICE, FAILED, UNLIKE, Entry
+from ProtoSegBrainLib.segmentation.native import NativeConfig, write_native
 from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
 
 logger = logging.getLogger(__name__)
 
 GEOMETRY = "geometry"
 """What the JSON file calls the position of the images that was asked for."""
+PREPARE = "asked"
+"""What it calls the preparation and the files for the scanner's own series that were asked for."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,9 @@ class JobConfig:
         mrb: Whether to write a scene for 3D Slicer.
         screenshot: Whether to write a picture of that scene.
         reading: How the images are read.
+        choice: What of a folder of DICOM series.
+        preparation: What is done to them before.
+        native: What is written for the scanner's own series.
         predict: How to compute.
     """
 
@@ -65,6 +74,9 @@ class JobConfig:
     mrb: bool = False
     screenshot: bool = False
     reading: Reading = field(default_factory=Reading)
+    choice: StudyChoice = field(default_factory=StudyChoice)
+    preparation: PreparationConfig = field(default_factory=PreparationConfig)
+    native: NativeConfig = field(default_factory=NativeConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
 
     @property
@@ -74,6 +86,21 @@ class JobConfig:
         wanted = {"report": self.report, "scene": self.mrb}
         return {kind: ending for kind, ending in endings.items() if wanted[kind]}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the JSON file says of what was asked for, besides model, coding and views."""
+        mask = self.preparation.brain_mask
+        return {
+            GEOMETRY: self.reading.geometry,
+            PREPARE: {
+                "prepare": self.preparation.prepare,
+                "brain_mask": None if mask is None else str(mask),
+                "on": sorted(self.native.on),
+                "maps": self.native.maps,
+                "dicom": None if self.native.dicom is None else str(self.native.dicom),
+            },
+        }
+
 
 @dataclass(frozen=True)
 class Job:
@@ -81,7 +108,7 @@ class Job:
 
     Attributes:
         case_id: Names the files.
-        place: What ``read_case`` takes.
+        place: What ``read_study`` takes.
         out: Folder for the files.
         config: What to make.
         identity: SHA-256 of the weights to use.
@@ -89,7 +116,7 @@ class Job:
     """
 
     case_id: str
-    place: Path | CaseFiles
+    place: Path | CaseFiles | StudyPlace
     out: Path
     config: JobConfig
     identity: str
@@ -106,6 +133,8 @@ def segment_case(job: Job) -> Entry:
     try:
         if isinstance(job.place, CaseFiles):
             job.place.check(with_label=False)
+        elif isinstance(job.place, StudyPlace) and job.place.problem:
+            raise ValueError(job.place.problem)
         return found(job) or _segment(job, start)
     except BusyError as error:
         return Entry(job.case_id, BUSY, " ".join(str(error).split()), time.perf_counter() - start)
@@ -120,7 +149,7 @@ def make(
     config: JobConfig,
     writer: Writer,
     *,
-    read_s: float = 0.0,
+    timings_s: Mapping[str, float] | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[Prediction, dict[str, Path]]:
     """Segment a case that was read and put its files in place; returns the result and the files by kind.
@@ -130,7 +159,7 @@ def make(
         model: Network and card.
         config: What to make.
         writer: Of this case, inside its block.
-        read_s: How long reading took.
+        timings_s: Of what was done before, seconds by stage.
         on_progress: Called with a fraction from 0 to 1 and what is being done.
 
     Raises:
@@ -141,7 +170,7 @@ def make(
     writer.check_older(overwrite=config.overwrite)
     check_room(writer.out_dir, size_bytes(case.images.shape[1:], case.affine, len(model[1].prototypes)))
     prediction = predict(case, model, config.predict, on_progress)
-    prediction = replace(prediction, timings_s={"read": read_s, **prediction.timings_s})
+    prediction = replace(prediction, timings_s={**(timings_s or {}), **prediction.timings_s})
     if on_progress is not None:
         on_progress(1.0, "Writing")
     with writer.folder() as folder:
@@ -155,7 +184,7 @@ def found(job: Job) -> Entry | None:
     A case whose name another has too, or whose files are not clear, has no result of its own.
     """
     prediction = job.file(ENDINGS["prediction"])
-    if (isinstance(job.place, CaseFiles) and job.place.problem) or not prediction.is_file():
+    if (not isinstance(job.place, Path) and job.place.problem) or not prediction.is_file():
         return None
     try:
         summary = read_summary(prediction)
@@ -177,9 +206,10 @@ def found(job: Job) -> Entry | None:
     asked = {"identity": job.identity, "labels": job.config.labels, "tta": job.config.predict.tta}
     if any(columns[name] != value for name, value in asked.items()):
         return None
-    if summary.get(GEOMETRY) != job.config.reading.geometry:
+    wanted = job.config.settings
+    if any(summary.get(name, standard) != wanted[name] for name, standard in JobConfig().settings.items()):
         return None
-    if not all((job.out / name).is_file() for name in names):
+    if not all((job.out / name).exists() for name in names):
         return None
     return Entry(job.case_id, DONE, " ".join([*summary["warnings"], *lacking]), seconds, columns)
 
@@ -214,8 +244,11 @@ def _segment(job: Job, start: float) -> Entry:
             torch.set_num_threads(job.threads)
         writer.check_older(overwrite=job.config.overwrite)
         model = _model(job.config.model, job.identity)
-        case = read_case(job.place, with_label=False, reading=job.config.reading)
-        prediction, _ = make(case, model, job.config, writer, read_s=round(time.perf_counter() - start, 4))
+        study = read_study(job.place, job.config.reading, job.config.choice)
+        read_s = time.perf_counter() - start
+        case = prepare_study(study, job.config.preparation)
+        timings_s = {"read": read_s, "preparation": time.perf_counter() - start - read_s}
+        prediction, _ = make(case, model, job.config, writer, timings_s=timings_s)
         no_picture = _draw(case, prediction, writer) if job.config.screenshot else ""
     entry = found(replace(job, config=replace(job.config, screenshot=False))) if no_picture else found(job)
     if entry is None:
@@ -237,7 +270,8 @@ def _model(path: Path | None, identity: str) -> tuple[SegmentationNet, ModelCard
 
 def _write(config: JobConfig, case: Case, prediction: Prediction, folder: Path) -> dict[str, Path]:
     """All files of a case, into a folder of their own; paths by kind."""
-    files = fill(folder, prediction, config.labels, {GEOMETRY: config.reading.geometry})
+    native = write_native(folder, case, prediction, config.labels, config.native)
+    files = fill(folder, prediction, config.labels, config.settings, native)
     other = {kind: folder / f"{case.case_id}{ending}" for kind, ending in config.others.items()}
     if config.report:
         write_report(case, prediction, other["report"])

@@ -129,6 +129,7 @@ def _on_case(
         warnings=(*what_is_not_found(card.name, regions_of(card.model)), *sentences),
         disagreement=_disagreement(output, network_input, brain),
         look=look_of(network_input.images),
+        preparation=case.preparation.to_dict() if case.preparation else {},
     )
 
 

@@ -5,7 +5,8 @@ One JSON object a line. Requests, on standard input:
 ``{"id": 1, "task": "segment", "folder": ..., "case_id": ..., "model": null, "device": "auto", "tta": false}``
     The images lie in ``folder/volumes`` (exchange.py). The folder is made for this request alone: its sender removes
     it, or the worker does if the sender is gone. ``model`` is a path or null for the bundled weights; ``precision``
-    may be given, too.
+    may be given, too, and ``prepare``: none (the default), auto or all, as of ``PreparationConfig``. An image "brain"
+    among the volumes is a person's mask of the brain.
 ``{"id": 2, "task": "check", "model": null}``
     What there is to compute with (environment.py).
 ``{"task": "stop"}``
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from ProtoSegBrainLib.network.weights import ModelCard
 
 STOP = "stop"
+BRAIN = "brain"
+"""Among the images of a request: a person's mask."""
 
 
 def private_pipes() -> tuple[IO[str], IO[str]]:
@@ -122,7 +125,8 @@ class Server:
         self._events.flush()
 
     def _segment(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        from ProtoSegBrainLib.images.case import case_from_volumes
+        from ProtoSegBrainLib.images.study import study_of_volumes
+        from ProtoSegBrainLib.preparation.prepare import PreparationConfig, prepare_study
         from ProtoSegBrainLib.segmentation.exchange import receive_volumes, send_prediction
         from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
 
@@ -135,8 +139,11 @@ class Server:
         on_progress(0.0, "Loading the model")
         model = self._load(request.get("model"))
         on_progress(0.02, "Reading the images")
-        case = case_from_volumes(receive_volumes(folder / "volumes"), request["case_id"])
-        prediction = predict(case, model, config, part_of(on_progress, 0.05, 0.95))
+        volumes = receive_volumes(folder / "volumes")
+        mask, how = volumes.pop(BRAIN, None), PreparationConfig(request.get("prepare", "none"))
+        study = study_of_volumes(volumes, request["case_id"])
+        case = prepare_study(study, how, part_of(on_progress, 0.05, 0.55), mask)
+        prediction = predict(case, model, config, part_of(on_progress, 0.55, 0.95))
         on_progress(0.95, "Handing over the result")
         send_prediction(prediction, folder / "prediction")
         return {"folder": str(folder / "prediction")}

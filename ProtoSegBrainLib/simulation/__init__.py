@@ -4,5 +4,9 @@ In: a seed.
 Out: a ``Case`` with its label, or a raw study: skull and all, moved, on four grids, as NIfTI or DICOM.
 
 anatomy       brain, tissues, tumour
-simulate      that brain as a case
+skull         what lies around the brain: fluid, bone, scalp, face, eyes, neck
+simulate      the brain as a case
+scanner       slices, field of view, noise of a series
+raw           the whole head as a raw study, in NIfTI or DICOM files
+dicom_series  a volume as a DICOM series
 """

@@ -138,18 +138,27 @@ def _norm(v: Points, radii: tuple[float, float, float] = (1, 1, 1)) -> Array:
     return np.sqrt(a * v[0] * v[0] + b * v[1] * v[1] + c * v[2] * v[2] + np.float32(1e-12))
 
 
-def _ellipsoid(p: Points, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Array:
+def ellipsoid(p: Points, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Array:
     v = _offset(p, centre)
     level = _norm(v, radii)
     slope = _norm(v, (radii[0] ** 2, radii[1] ** 2, radii[2] ** 2)) / level
     return (1 - level) / slope  # to first order the distance to the surface
 
 
-def _tube(p: Points, start: tuple[float, float, float], end: tuple[float, float, float], radius: float) -> Array:
+def tube(
+    p: Points,
+    start: tuple[float, float, float],
+    end: tuple[float, float, float],
+    radius: float,
+    end_radius: float | None = None,
+) -> Array:
     axis = np.subtract(end, start).astype(np.float32)
     x, y, z = _offset(p, start)
     along = np.clip((x * axis[0] + y * axis[1] + z * axis[2]) / (axis @ axis), 0, 1)
-    return np.float32(radius) - _norm((x - along * axis[0], y - along * axis[1], z - along * axis[2]))
+    distance = _norm((x - along * axis[0], y - along * axis[1], z - along * axis[2]))
+    if end_radius is None:
+        return np.float32(radius) - distance
+    return np.float32(radius) + np.float32(end_radius - radius) * along - distance
 
 
 def _union(*depths: Array) -> Array:
@@ -174,7 +183,7 @@ def _healthy(
     p = _pushed(warped, lesion)
     m = _mirrored(p)
     cerebrum, cerebellum, stem = _lobes(m, fissure=True)
-    hull = _union(_ellipsoid(m, *CEREBRUM), _ellipsoid(m, *TEMPORAL_LOBE))
+    hull = _union(ellipsoid(m, *CEREBRUM), ellipsoid(m, *TEMPORAL_LOBE))
     cerebrum = _with_sulci(rng, space, p, cerebrum, hull)
     cerebellum = _with_folia(rng, space, p, cerebellum)
     depth = np.minimum(_union(cerebrum, cerebellum, stem), surface)
@@ -212,15 +221,15 @@ def _lobes(m: Points, *, fissure: bool) -> tuple[Array, Array, Array]:
     """Depth of cerebrum, cerebellum and brain stem in mirrored coordinates; with the fissure, two halves and a core."""
     x, y, z = m
     base = z + 24 - 0.004 * np.clip(-y - 40, 0, None) ** 2
-    cerebrum = _union(np.minimum(_ellipsoid(m, *CEREBRUM), base), _ellipsoid(m, *TEMPORAL_LOBE))
+    cerebrum = _union(np.minimum(ellipsoid(m, *CEREBRUM), base), ellipsoid(m, *TEMPORAL_LOBE))
     if fissure:
         sylvian = _union(np.abs(z + 14 + 0.35 * y) - 0.4, 30 - x, np.abs(y + 8) - 34)
         hemispheres = np.minimum(np.minimum(cerebrum, x - np.float32(0.3)), sylvian)
-        core = np.minimum(_ellipsoid(m, (0, 0, 0), (26, 38, 20)) + 4, cerebrum)
+        core = np.minimum(ellipsoid(m, (0, 0, 0), (26, 38, 20)) + 4, cerebrum)
         cerebrum = _union(hemispheres, core)
-    cerebellum = np.minimum(_ellipsoid(m, (0, 46, -44), (50, 34, 28)), -z - 23 - 0.15 * (y - 46))
-    pons = _ellipsoid(m, (0, 4, -40), (17, 13, 16))
-    stem = _union(_tube(m, (0, 2, -10), (0, 20, -76), 10.5), pons) + 3
+    cerebellum = np.minimum(ellipsoid(m, (0, 46, -44), (50, 34, 28)), -z - 23 - 0.15 * (y - 46))
+    pons = ellipsoid(m, (0, 4, -40), (17, 13, 16))
+    stem = _union(tube(m, (0, 2, -10), (0, 20, -76), 10.5), pons) + 3
     return cerebrum, cerebellum, stem.astype(np.float32)
 
 
@@ -249,21 +258,21 @@ def _with_folia(rng: np.random.Generator, space: Space, p: Points, depth: Array)
 
 def _ventricles(m: Points, width: float) -> Array:
     lateral = _union(
-        _tube(m, (7, -32, 4), (9, -5, 14), 4.5 + width),
-        _tube(m, (9, -5, 14), (19, 28, 9), 4.0 + width),
-        _tube(m, (19, 28, 9), (25, 50, 3), 4.0 + width),
-        _tube(m, (22, 28, 6), (32, -4, -22), 2.0 + width / 2),
+        tube(m, (7, -32, 4), (9, -5, 14), 4.5 + width),
+        tube(m, (9, -5, 14), (19, 28, 9), 4.0 + width),
+        tube(m, (19, 28, 9), (25, 50, 3), 4.0 + width),
+        tube(m, (22, 28, 6), (32, -4, -22), 2.0 + width / 2),
     )
-    third = _tube(m, (0, -8, -4), (0, 12, 2), 1.8 + width / 2)
-    fourth = _ellipsoid(m, (0, 26, -42), (6, 5, 9))
+    third = tube(m, (0, -8, -4), (0, 12, 2), 1.8 + width / 2)
+    fourth = ellipsoid(m, (0, 26, -42), (6, 5, 9))
     return _union(np.minimum(lateral, m[0] - np.float32(1.0)), third, fourth)
 
 
 def _deep_grey(m: Points) -> Array:
     return _union(
-        _tube(m, (13, -24, 3), (17, 5, 14), 4.5),  # caudate
-        _ellipsoid(m, (25, -4, 0), (6, 17, 9)),  # putamen and pallidum
-        _ellipsoid(m, (10, 14, 2), (8.5, 13, 8)),  # thalamus
+        tube(m, (13, -24, 3), (17, 5, 14), 4.5),  # caudate
+        ellipsoid(m, (25, -4, 0), (6, 17, 9)),  # putamen and pallidum
+        ellipsoid(m, (10, 14, 2), (8.5, 13, 8)),  # thalamus
     )
 
 
@@ -271,7 +280,7 @@ def _vessels(rng: np.random.Generator, space: Space, p: Points, m: Points, depth
     """Share of blood: dural sinus, falx, choroid plexus and small vessels along the sulci."""
     radius = np.sqrt((p[1] / 86) ** 2 + (p[2] / 62) ** 2)
     sinus = np.minimum(2.2 - np.hypot(p[0], 62 * (radius - 0.985)), 3 * (p[1] + 30))
-    plexus = np.minimum(_tube(m, (12, 8, 12), (20, 30, 8), 1.8), 1.2 + smooth_noise(rng, space, 4))
+    plexus = np.minimum(tube(m, (12, 8, 12), (20, 30, 8), 1.8), 1.2 + smooth_noise(rng, space, 4))
     sheets = np.abs(smooth_noise(rng, space, 9)) / 0.16  # about mm to the sheet; a vessel runs where it meets a sulcus
     small = np.minimum(1.0 - sheets, 1.0 - np.abs(depth - 0.6))
     patchy = np.clip(0.5 + 0.5 * smooth_noise(rng, space, 14), 0, 1)

@@ -21,6 +21,7 @@ from ProtoSegBrainLib.simulation.anatomy import BRATS_SHAPE, Array, Head, Tumour
 
 logger = logging.getLogger(__name__)
 
+DESCRIPTION = "simulated by ProtoSegBrainLib"  # in the header of every file
 WARNING = "This case is simulated: it is made by formulas, shows no patient and says nothing about clinical accuracy."
 
 # Order t1n, t1c, t2w, t2f, about in standard deviations of the brain's intensities; chosen so that means and spreads
@@ -73,7 +74,7 @@ def simulate_case(
     Raises:
         ValueError: If the seed is negative, an axis is shorter than 16 voxels, or the kind of tumour is unknown.
     """
-    _check(seed, shape, config)
+    check_simulation(seed, shape, config.tumour)
     rng = np.random.default_rng(seed)
     head = draw_head(rng, shape, config.tumour)
     x, y, z = head.space.slices
@@ -101,45 +102,67 @@ def write_case(case: Case, folder: Path | str) -> Path:
     Raises:
         FileExistsError: If the case's folder exists and is not empty.
     """
-    target = Path(folder) / case.case_id
-    if target.exists() and any(target.iterdir()):
-        raise FileExistsError(f"{target} already holds files; expected a new or empty folder for {case.case_id}")
-    target.mkdir(parents=True, exist_ok=True)
+    target = new_folder(Path(folder) / case.case_id)
     arrays = dict(zip(("t1", "t1ce", "t2", "flair"), case.images.astype(np.int16), strict=True))
     if case.label is not None:
         arrays["seg"] = encode_label(case.label, "brats2020")
     for name, array in arrays.items():
         path = target / f"{case.case_id}_{name}.nii.gz"
-        write_volume(path, Volume(array, case.affine), description="simulated by ProtoSegBrainLib")
+        write_volume(path, Volume(array, case.affine), description=DESCRIPTION)
     logger.info("simulated case written to %s", target)
     return target
 
 
-def _check(seed: int, shape: tuple[int, int, int], config: SimulationConfig) -> None:
+def new_folder(folder: Path) -> Path:
+    """Make the folder of a case; one that is there must be empty."""
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} already holds files; expected a new or empty folder for {folder.name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def check_simulation(seed: int, shape: tuple[int, int, int], tumour: str | None) -> None:
+    """Refuse what no brain can be drawn of, before time is spent on it."""
     if seed < 0:
         raise ValueError(f"seed: expected an integer >= 0, got {seed}")
     if len(shape) != 3 or min(shape) < 16:
         raise ValueError(f"shape: expected three axes of at least 16 voxels, got {shape}")
-    if config.tumour not in ("high_grade", "low_grade", None):
-        raise ValueError(f"tumour: expected 'high_grade', 'low_grade' or None, got {config.tumour!r}")
+    if tumour not in ("high_grade", "low_grade", None):
+        raise ValueError(f"tumour: expected 'high_grade', 'low_grade' or None, got {tumour!r}")
+
+
+def tissue_signals(rng: np.random.Generator, head: Head) -> list[tuple[Array, np.random.Generator]]:
+    """The brain in each modality as it is before a scanner sees it, in standard deviations of its intensities.
+
+    Returns:
+        For t1n, t1c, t2w, t2f: (x, y, z), and the generator of all that is random in this modality.
+    """
+    space, fractions = head.space, head.fractions
+    tumour = sum(fractions.get(name, np.float32(0)) for name in ("ED", "NCR", "ET", "low-grade core"))
+    patchy = smooth_noise(rng, space, 5) * (np.float32(0.10) + np.float32(0.32) * tumour)
+
+    def signal(modality: int, own: np.random.Generator) -> tuple[Array, np.random.Generator]:
+        image = patchy * np.float32((0.6, 0.4, 0.9, 1.1)[modality]) + np.float32(0.22) * smooth_noise(own, space, 7)
+        for name, share in fractions.items():
+            image += share * np.float32(INTENSITY[name][modality] + 0.1 * own.standard_normal())
+        return image, own
+
+    with ThreadPoolExecutor(4) as pool:  # each modality has its own random numbers, so the order does not matter
+        return list(pool.map(signal, range(4), rng.spawn(4)))
 
 
 def _images(rng: np.random.Generator, head: Head, config: SimulationConfig) -> Array:
     """(4, x, y, z) whole numbers, 0 outside the brain and at least 1 inside."""
-    space, brain, fractions = head.space, head.brain, head.fractions
-    tumour = sum(fractions.get(name, np.float32(0)) for name in ("ED", "NCR", "ET", "low-grade core"))
-    patchy = smooth_noise(rng, space, 5) * (np.float32(0.10) + np.float32(0.32) * tumour)
+    brain = head.brain
 
-    def acquire(modality: int, own: np.random.Generator) -> Array:
-        image = patchy * np.float32((0.6, 0.4, 0.9, 1.1)[modality]) + np.float32(0.22) * smooth_noise(own, space, 7)
-        for name, share in fractions.items():
-            image += share * np.float32(INTENSITY[name][modality] + 0.1 * own.standard_normal())
+    def acquire(modality: int, image: Array, own: np.random.Generator) -> Array:
         image = np.where(brain, image, np.float32(-2.5))  # the skull-stripped edge is partly dark
         image = ndimage.gaussian_filter(image, own.uniform(0.4, 0.8, 3), truncate=2.5)
         image += np.float32(config.noise) * own.standard_normal(brain.shape, dtype=np.float32)
-        gain = np.exp(np.float32(config.bias) * smooth_noise(own, space, 50))
+        gain = np.exp(np.float32(config.bias) * smooth_noise(own, head.space, 50))
         image = (np.float32(BRAIN_MEAN[modality]) + np.float32(BRAIN_SD[modality]) * image) * gain
         return np.where(brain, np.clip(np.rint(image), 1, 4095), 0)
 
-    with ThreadPoolExecutor(4) as pool:  # each modality has its own random numbers, so the order does not matter
-        return np.stack(list(pool.map(acquire, range(4), rng.spawn(4))))
+    signals, generators = zip(*tissue_signals(rng, head), strict=True)
+    with ThreadPoolExecutor(4) as pool:
+        return np.stack(list(pool.map(acquire, range(4), signals, generators)))
