@@ -3,8 +3,9 @@
     python benchmarks/preparation.py --data DIR [--cases N] [--seed N]
 
 T1ce stays as it is; T1 becomes sagittal slices of 5 mm, T2 and FLAIR axial ones, each of a patient who moved by up to
-15 degrees and 20 mm. Prints, per case and as a mean, the Dice of the bundled model against the expert's label for the
-case as it is and for the one that was prepared, and how far the recovered motions are from the true ones.
+15 degrees and 20 mm. Prints, per case and as a mean, for the case as it is and for the one that was prepared, the Dice
+of the bundled model against the expert's label and whether the scan is flagged as unlike the training data; and how far
+the recovered motions are from the true ones.
 """
 
 from __future__ import annotations
@@ -71,9 +72,10 @@ def row(study: Study, rng: np.random.Generator) -> dict[str, float]:
 
 
 def scores(case: Case, truth: Case) -> dict[str, float]:
-    label = predict(case).label
+    found = predict(case)
     assert truth.label is not None
-    return {name: dice(np.isin(label, part), np.isin(truth.label, part)) for name, part in REGIONS.items()}
+    dices = {name: dice(np.isin(found.label, part), np.isin(truth.label, part)) for name, part in REGIONS.items()}
+    return {**dices, "flagged": float(found.findings["out_of_distribution"]["flag"])}
 
 
 def a_motion(rng: np.random.Generator, volume: Volume) -> np.ndarray:

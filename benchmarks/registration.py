@@ -177,7 +177,7 @@ def as_raw_table(study: Path) -> str:
         "skull onto stripped": (whole, stripped),
     }
     lines = [
-        "| | role | moved mm | degrees | information | masks' Dice | other headers mm | doubts |",
+        "| | role | moved mm | degrees | information | Dice of masks | scatter mm | doubts |",
         "|---" * 8 + "|",
     ]
     for name, (moving, fixed) in pairs.items():

@@ -8,6 +8,7 @@ of T1ce, holds for all.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,6 +18,7 @@ from scipy import ndimage
 
 from ProtoSegBrainLib.images.brains import look_at_brains
 from ProtoSegBrainLib.images.case import Case, checked_study, choose_reference, on_one_grid, resampled
+from ProtoSegBrainLib.images.naming import names_of
 from ProtoSegBrainLib.images.preparation import Move, Preparation
 from ProtoSegBrainLib.images.study import Study
 from ProtoSegBrainLib.images.volume import Grid, Volume, resample, voxel_ml
@@ -114,12 +116,14 @@ def _moves(checked: Study, look: Look, config: PreparationConfig, progress: Prog
     if look.is_ready and config.prepare != "all":
         return {}
     roles = [role for role in MODALITIES if role != FIXED]
-    moves = {}
-    for number, role in enumerate(roles):
-        progress(number / len(roles), f"Aligning {MODALITY_NAMES[role]} to T1ce")
-        moving, fixed = checked.volumes[role], checked.volumes[FIXED]
-        moves[role] = move_of(align(moving, fixed, config.alignment), moving)
-    return moves
+    progress(0.0, f"Aligning {names_of(roles)} to T1ce")
+
+    def move(role: str) -> Move:
+        moving = checked.volumes[role]
+        return move_of(align(moving, checked.volumes[FIXED], config.alignment), moving)
+
+    with ThreadPoolExecutor(len(roles)) as pool:
+        return dict(zip(roles, pool.map(move, roles), strict=True))
 
 
 def _brain(t1c: Volume, look: Look, config: PreparationConfig, mask: Volume | None) -> tuple[Volume, str]:

@@ -35,8 +35,8 @@ SAID_TOGETHER = ("noise", "asymmetry")
 """Measures of one modality each; those of several go into one sentence."""
 REMARKABLE = 2.0
 """Standard deviations from which a single measure is named as a reason."""
-HARMLESS_LOW = ("distance",)
-"""Measures of which less is never unlike; of the next, more."""
+HARMLESS_LOW = ("distance", "noise")
+"""Measures of which less is never unlike; of the next, more. Thick slices are smooth and cost next to nothing."""
 HARMLESS_HIGH = ("tumour_share", "tumour_certainty")
 RATIOS = ("brain_ml", "noise", "distance", "tumour_share")
 """Measures that are compared by their ratio, so by their logarithm."""
