@@ -97,14 +97,14 @@ def test_the_library_knows_nothing_of_slicer(path):
     assert not {name.split(".")[0] for name in imported_modules(path)} & BANNED
 
 
-def test_importing_the_torch_free_modules_loads_neither_torch_nor_monai():
+def test_importing_the_torch_free_modules_loads_neither_torch_nor_monai_nor_dicom():
     names = [module_of(path) for path in FILES if path.stem != "__main__" and path.parent != LIBRARY]
     assert set(names) >= ABOUT_TORCH
     modules = ["ProtoSegBrainLib", *(f"ProtoSegBrainLib.{name}" for name in names if name not in ABOUT_TORCH)]
     code = (
         f"import importlib, sys\nfor name in {modules!r}:\n"
         "    importlib.import_module(name)\n"
-        "    loaded = {'torch', 'monai'} & set(sys.modules)\n"
+        "    loaded = {'torch', 'monai', 'pydicom', 'highdicom'} & set(sys.modules)\n"
         "    assert not loaded, f'{name} loads {loaded}'\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=LIBRARY.parent, check=False)

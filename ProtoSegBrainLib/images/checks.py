@@ -125,18 +125,23 @@ def grid_warnings(volume: Volume, reference: Volume, what: str, name: str, refer
 
 def skull_warnings(volumes: Mapping[str, Volume]) -> list[str]:
     """A sentence where images, by role, seem to show more than the brain."""
-    bare = with_skull(volumes)
+    return skull_sentences(with_skull(volumes))
+
+
+def with_skull(volumes: Mapping[str, Volume]) -> dict[str, str]:
+    """Why images seem to show more than the brain, by role; of those that do not, nothing."""
+    why = {role: _why_bare(volume) for role, volume in volumes.items()}
+    return {role: reason for role, reason in why.items() if reason}
+
+
+def skull_sentences(bare: Mapping[str, str]) -> list[str]:
+    """What to say of images ``with_skull`` that are taken as they are."""
     if not bare:
         return []
     return [
-        f"{names_of(bare)}: {_why_bare(volumes[bare[0]])}; the images do not seem to be skull-stripped. "
+        f"{names_of(bare)}: {next(iter(bare.values()))}; the images do not seem to be skull-stripped. "
         "The network expects skull-stripped images, so the result cannot be trusted."
     ]
-
-
-def with_skull(volumes: Mapping[str, Volume]) -> list[str]:
-    """Roles of the images that seem to show more than the brain."""
-    return [role for role, volume in volumes.items() if _why_bare(volume)]
 
 
 def _why_bare(volume: Volume) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
@@ -188,9 +187,11 @@ def _grid(volume: Volume) -> str:
 
 def _on_edges(mask: Volume) -> dict[str, float]:
     """Area of a mask on the faces of its field of view that it meets, in cm², by anatomical side."""
+    from nibabel.orientations import aff2axcodes
+
     names = {"L": "left", "R": "right", "P": "rear", "A": "front", "I": "lower", "S": "upper"}
-    ends = nib.orientations.aff2axcodes(mask.affine)  # where the axes lead to
-    begins = nib.orientations.aff2axcodes(mask.affine @ np.diag([-1, -1, -1, 1]))
+    ends = aff2axcodes(mask.affine)  # where the axes lead to
+    begins = aff2axcodes(mask.affine @ np.diag([-1, -1, -1, 1]))
     areas = {}
     for axis, (begin, end) in enumerate(zip(begins, ends, strict=True)):
         cm2 = 10 * voxel_ml(mask.affine) / mask.spacing_mm[axis]

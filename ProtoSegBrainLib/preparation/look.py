@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ProtoSegBrainLib.images.brains import look_at_brains
-from ProtoSegBrainLib.images.checks import skull_warnings, with_skull
+from ProtoSegBrainLib.images.checks import skull_sentences, with_skull
 from ProtoSegBrainLib.images.naming import names_of
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES
@@ -47,5 +47,5 @@ class Look:
 
 def look_at(volumes: Mapping[str, Volume]) -> Look:
     """What images by role are; each on its own grid, 0 outside the brain where the skull was removed."""
-    brains = look_at_brains(volumes)
-    return Look(tuple(with_skull(volumes)), brains.are_apart, tuple(skull_warnings(volumes)), tuple(brains.sentences))
+    bare, brains = with_skull(volumes), look_at_brains(volumes)
+    return Look(tuple(bare), brains.are_apart, tuple(skull_sentences(bare)), tuple(brains.sentences))

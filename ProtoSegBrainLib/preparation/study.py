@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ProtoSegBrainLib.dicom.instances import holds_dicom
+from ProtoSegBrainLib.dicom.instances import holds_dicom, is_dicom_file
 from ProtoSegBrainLib.dicom.study import StudyChoice, StudyPlace, list_studies, read_dicom_study
 from ProtoSegBrainLib.images.folders import find_case, list_cases
 from ProtoSegBrainLib.images.naming import CaseFiles
@@ -21,7 +21,7 @@ def read_study(
     """Read the four images of a study, without a label.
 
     Args:
-        place: Folder of image files or of DICOM, 4-D file, or what ``list_places`` gives.
+        place: Folder of image files or of DICOM (or a DICOMDIR), 4-D file, or what ``list_places`` gives.
         reading: What image files leave open.
         choice: What a folder of DICOM leaves open.
 
@@ -32,9 +32,18 @@ def read_study(
     """
     if isinstance(place, StudyPlace):
         return read_dicom_study(place, choice)
-    if not isinstance(place, CaseFiles) and is_dicom(Path(place)):
-        return read_dicom_study(Path(place), choice)
-    return read_study_files(place, with_label=False, reading=reading)
+    if isinstance(place, CaseFiles):
+        return read_study_files(place, with_label=False, reading=reading)
+    path = _folder_of(Path(place))
+    if is_dicom(path):
+        return read_dicom_study(path, choice)
+    return read_study_files(path, with_label=False, reading=reading)
+
+
+def _folder_of(place: Path) -> Path:
+    """The folder of a DICOMDIR or of one DICOM file, as that is meant; any other place as it is."""
+    is_one = place.is_file() and (place.name.upper() == "DICOMDIR" or is_dicom_file(place))
+    return place.parent if is_one else place
 
 
 def list_places(data: Path, choice: StudyChoice | None = None) -> Sequence[CaseFiles | StudyPlace]:

@@ -139,6 +139,12 @@ def test_a_study_that_lacks_an_image_fails_by_name_and_the_others_are_done(
     assert len(summary.entries) == 2
 
 
+def test_one_file_of_a_study_means_its_folder(export: Path, tmp_path: Path) -> None:
+    shutil.copytree(export, tmp_path / "disc")
+    (tmp_path / "disc" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    assert read_study(tmp_path / "disc" / "DICOMDIR").case_id == read_study(export).case_id
+
+
 def test_files_and_dicom_are_told_apart(raw: RawStudy, export: Path, data: Path, tmp_path: Path) -> None:
     assert is_dicom(export)
     assert not is_dicom(data)
