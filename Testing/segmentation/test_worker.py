@@ -17,6 +17,7 @@ import torch
 from small_model import save_small_model
 
 from ProtoSegBrainLib.images.case import Case, case_from_volumes
+from ProtoSegBrainLib.images.preparation import Preparation
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES
 from ProtoSegBrainLib.network.weights import load_model
@@ -96,6 +97,24 @@ def test_a_request_gives_what_predict_gives(session: Session, a_case: Case, mode
     np.testing.assert_array_equal(got.affine, a_case.affine)
     assert got.disagreement is not None
     assert (got.case_id, got.device, got.findings.keys()) == ("a", "cpu float32", expected.findings.keys())
+
+
+def test_a_persons_mask_of_the_brain_is_sent_as_a_fifth_image(
+    session: Session, a_case: Case, model: Path, tmp_path: Path
+) -> None:
+    mask = a_case.brain.copy()
+    mask[: len(mask) // 2] = False
+    volumes = volumes_of(a_case) | {"brain": Volume(mask.astype(np.uint8), a_case.affine)}
+    done = session.ask(segment(tmp_path, volumes, model, prepare="auto"))[-1]
+    assert done["event"] == "done"
+    got = receive_prediction(tmp_path / "prediction")
+    assert not (got.probabilities[0] < 1)[~mask].any()
+    assert Preparation.from_dict(got.preparation).brain == "mask as given"
+
+
+def test_as_it_is_nothing_is_prepared(session: Session, a_case: Case, model: Path, tmp_path: Path) -> None:
+    session.ask(segment(tmp_path, volumes_of(a_case), model, prepare="none"))
+    assert receive_prediction(tmp_path / "prediction").preparation == {}
 
 
 def test_it_goes_on_after_bad_requests(session: Session, a_case: Case, model: Path, tmp_path: Path) -> None:
