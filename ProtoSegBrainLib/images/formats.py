@@ -71,7 +71,7 @@ META_LINE = re.compile(rb"\s*(ObjectType|NDims|Comment|ID|CompressedData|BinaryD
 PICTURE = "give the scan itself, not a picture of it"
 CONVERT = "convert it to NIfTI (.nii.gz)"
 UNPACK = "unpack it first"
-DICOM = "a DICOM file", "convert the series to NIfTI with dcm2niix, or load it in 3D Slicer"
+DICOM = "a DICOM file", "give the folder of its study to segment --case, or convert the series to NIfTI with dcm2niix"
 FOREIGN = (
     (128, b"DICM", *DICOM),
     (0, b"\x08\0\x05\0", *DICOM),

@@ -372,7 +372,7 @@ def test_the_content_decides_not_the_name(tmp_path, numbers, written, name):
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (bytes(128) + b"DICM" + bytes(100), "a DICOM file; convert the series"),
+        (bytes(128) + b"DICM" + bytes(100), "a DICOM file; give the folder of its study"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG picture"),
         (b"\xff\xd8\xff\xe0" + bytes(50), "a JPEG picture"),
         (b"PK\x03\x04" + bytes(50), "a zip archive; unpack it first"),
