@@ -35,7 +35,7 @@ def write_dicom(folder: Path, prediction: Prediction, source: Series, *, maps: b
 
     Raises:
         ValueError: The result lies on another grid than the series.
-        FileExistsError: The folder is that of the series.
+        FileExistsError: The folder is that of the series, or lies in it.
         ImportError: highdicom is not installed.
     """
     hd = highdicom()
@@ -84,8 +84,10 @@ def _check(folder: Path, prediction: Prediction, source: Series) -> None:
             f"{source.name} on one of {_size(grid.shape)} or elsewhere; give the series on whose grid T1ce is."
         )
     homes = {Path(str(frame.header.filename)).resolve().parent for frame in source.frames}
-    if folder.resolve() in homes:
-        raise FileExistsError(f"{folder} is the folder of series {source.name} itself; choose another one.")
+    if homes.intersection((folder.resolve(), *folder.resolve().parents)):
+        raise FileExistsError(
+            f"{folder} is, or lies in, the folder of series {source.name} itself; choose another one."
+        )
 
 
 def _size(shape: tuple[int, ...] | np.ndarray) -> str:

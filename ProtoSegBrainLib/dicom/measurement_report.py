@@ -92,9 +92,10 @@ def _values(prediction: Prediction, name: str) -> Iterator[tuple[Code, float, Co
     yield VOLUME, prediction.volumes_ml[name], ML
     region = prediction.findings.get("regions", {}).get(name, {})
     if region.get("interval_ml"):
-        share = f"{region['coverage']:.0%} prediction interval of the volume"
+        percent = f"{region['coverage']:.0%}"
         for end, value in zip(("Lower", "Upper"), region["interval_ml"], strict=True):
-            yield Code(f"{end}Limit", "99PSB", f"{end} limit of the {share}"), float(value), ML
+            meaning = f"{end} limit of the {percent} prediction interval of the volume"
+            yield Code(f"{end}Limit{percent[:-1]}", "99PSB", meaning), float(value), ML
     diameters = prediction.findings.get("enhancing_diameters_mm")
     if name == "ET" and diameters:
         yield LONG_AXIS, float(diameters["longest"]), MM

@@ -88,9 +88,9 @@ def prepare_study(
     if config.prepare == "none" or (config.prepare == "auto" and look.is_ready and mask is None):
         return _as_it_is(checked, look)
     resampled(checked, FIXED)  # refuses images that do not overlap
-    moves = _moves(checked, look, config, part_of(progress, 0.05, 0.6))
-    progress(0.6, "Finding the brain on T1ce")
+    progress(0.05, "Finding the brain on T1ce")
     brain, source = _brain(fixed, look, config, mask)
+    moves = _moves(checked, brain, look, config, part_of(progress, 0.5, 0.95))
     progress(0.95, "Bringing the images to the grid of T1ce")
     case = _on_t1c(checked, moves, brain)
     doubts = [*_doubts(moves), *brain_mask_warnings(brain), *look_at_brains(_masked(case)).sentences]
@@ -111,16 +111,21 @@ def _as_it_is(checked: Study, look: Look) -> Case:
     return on_one_grid(checked, reference, said)
 
 
-def _moves(checked: Study, look: Look, config: PreparationConfig, progress: Progress) -> dict[str, Move]:
-    """How T1, T2 and FLAIR were moved onto T1ce, by role; {} where they lie there already."""
+def _moves(checked: Study, brain: Volume, look: Look, config: PreparationConfig, progress: Progress) -> dict[str, Move]:
+    """How T1, T2 and FLAIR were moved onto T1ce, by role; {} where they lie there already.
+
+    What is stripped is laid on the brain alone: a head has little in common with a brain.
+    """
     if look.is_ready and config.prepare != "all":
         return {}
     roles = [role for role in MODALITIES if role != FIXED]
     progress(0.0, f"Aligning {names_of(roles)} to T1ce")
 
     def move(role: str) -> Move:
-        moving = checked.volumes[role]
-        return move_of(align(moving, checked.volumes[FIXED], config.alignment), moving)
+        moving, fixed = checked.volumes[role], checked.volumes[FIXED]
+        if role not in look.with_skull:
+            fixed = replace(fixed, array=fixed.array * (brain.array != 0))
+        return move_of(align(moving, fixed, config.alignment), moving)
 
     with ThreadPoolExecutor(len(roles)) as pool:
         return dict(zip(roles, pool.map(move, roles), strict=True))

@@ -45,6 +45,8 @@ def test_every_series_and_object_has_a_name_of_its_own(axial, tmp_path):
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")
 def test_they_are_valid(source, tmp_path):
+    for region in source.prediction.findings["regions"].values():
+        region.update(interval_ml=[0.5, 9.5], coverage=0.9)
     for path in written(source, tmp_path / "out", maps=True).values():
         done = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
         errors = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
@@ -71,6 +73,10 @@ def test_nothing_is_written_where_the_images_lie(axial):
     with pytest.raises(FileExistsError, match="series 12"):
         write_dicom(axial.folder, axial.prediction, axial.series)
     assert sorted(axial.folder.iterdir()) == before
+    below = axial.folder / "results"
+    below.mkdir()
+    with pytest.raises(FileExistsError, match="lies in"):
+        write_dicom(below, axial.prediction, axial.series)
 
 
 # -- a reference ---------------------------------------------------------------------------------------------------

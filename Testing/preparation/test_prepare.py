@@ -110,6 +110,15 @@ def test_a_stripped_study_that_is_not_aligned_keeps_the_brain_of_t1ce():
     assert not any("not lie where" in sentence for sentence in case.warnings)
 
 
+def test_what_is_stripped_is_laid_on_the_brain_of_a_head():
+    volumes = head() | {"t2f": moved(head(skull=False)["t2f"])}
+    case = prepare_study(study(volumes))
+    assert case.preparation.looked.startswith("T1, T1ce, T2 with skull")
+    middle = AFFINE @ [36, 36, 36, 1]
+    back = case.preparation.moves["t2f"].motion @ TURN
+    assert np.linalg.norm((back @ middle - middle)[:3]) < 2
+
+
 def test_a_persons_mask_is_taken():
     mask = np.zeros(BRAIN.shape, np.uint8)
     mask[20:50, 20:50, 20:50] = 3
