@@ -41,9 +41,9 @@ class ProtoSegBrain(ScriptedLoadableModule):
         self.parent.contributors = ["ProtoSegBrain contributors"]
         self.parent.helpText = _(
             "Segments brain tumours (NCR, ED, ET) in FLAIR, T1, T1ce and T2, and shows why: every voxel's label is an "
-            "exact sum over likenesses to patches of training cases. Choose four skull-stripped volumes, or a "
-            "simulated case, and click Segment.<br><b>For research use only. Not a medical device; not for diagnosis "
-            "or treatment.</b>"
+            "exact sum over likenesses to patches of training cases. Choose four volumes, as scanned or prepared, "
+            "or a simulated case, and click Segment.<br><b>For research use only. Not a medical device; not for "
+            "diagnosis or treatment.</b>"
         )
         self.parent.acknowledgementText = _(
             "The bundled weights were trained on data of the BraTS challenges (Menze et al. 2015; Bakas et al. 2017, "
@@ -153,12 +153,22 @@ class ProtoSegBrainLogic(ScriptedLoadableModuleLogic):
     # -- inputs --
 
     def loadFolder(self, folder):
-        """Load a case in any format that the library reads; volume nodes by modality."""
-        from ProtoSegBrainScene.case import addCase
+        """Load a case in any format that the library reads, DICOM too; volume nodes by modality.
 
-        from ProtoSegBrainLib.images.case import read_case
+        Images on grids of their own, and those of DICOM, come as they were stored.
+        """
+        from ProtoSegBrainScene.case import addCase, addStudy
 
-        return addCase(slicer.mrmlScene, read_case(folder, with_label=False))
+        from ProtoSegBrainLib.images.case import case_of, checked_study
+        from ProtoSegBrainLib.images.volume import same_grid
+        from ProtoSegBrainLib.preparation.study import read_study
+
+        study = read_study(folder)
+        first, *others = study.volumes.values()
+        if not study.series and all(same_grid(other, first.shape, first.affine) for other in others):
+            return addCase(slicer.mrmlScene, case_of(study))
+        checked_study(study)  # refuses what is no image of a head
+        return addStudy(slicer.mrmlScene, study)
 
     def simulate(self, seed=1):
         """Make a case that is no patient; volume nodes by modality."""
@@ -181,6 +191,8 @@ class ProtoSegBrainLogic(ScriptedLoadableModuleLogic):
         modelPath=None,
         testTimeAugmentation=False,
         onProgress=None,
+        prepare="auto",
+        brainMask=None,
     ):
         """Segment and show the result; returns when it is there.
 
@@ -189,22 +201,34 @@ class ProtoSegBrainLogic(ScriptedLoadableModuleLogic):
         :param device: auto, cuda or cpu.
         :param modelPath: a .safetensors file with its card beside it; None for the bundled model.
         :param onProgress: called with a fraction from 0 to 1 and a text.
+        :param prepare: auto, none or all: align the images and find the brain as needed, never or always.
+        :param brainMask: segmentation node with the brain, in place of what a network finds.
         :return: the nodes of the result (ProtoSegBrainScene.result.ResultNodes).
         """
         inputs = {"t2f": flair, "t1n": t1, "t1c": t1ce, "t2w": t2}
-        request = self.request(inputs, device, modelPath, testTimeAugmentation)
+        request = self.request(inputs, device, modelPath, testTimeAugmentation, prepare, brainMask)
         return self.results.show(self.worker.wait(request, onProgress), inputs, segmentation)
 
-    def request(self, inputs, device="auto", modelPath=None, testTimeAugmentation=False):
+    def request(
+        self, inputs, device="auto", modelPath=None, testTimeAugmentation=False, prepare="auto", brainMask=None
+    ):
         """Send volume nodes by modality to the worker, if they agree; returns the number of the request."""
+        from ProtoSegBrainScene.brainmask import brainMaskOf
         from ProtoSegBrainScene.case import caseIdOf
         from ProtoSegBrainScene.inputs import describeAgreement, volumeOf
 
         agreement = describeAgreement(inputs)
         if not agreement.canRun:
             raise ValueError(agreement.sentence)
+        if prepare == "none" and brainMask is not None:
+            raise ValueError(
+                "A brain mask was chosen, and the images are to be taken as they are; choose one or the other."
+            )
         volumes = {role: volumeOf(node) for role, node in inputs.items()}
-        return self.worker.segment(volumes, caseIdOf(inputs), model=modelPath, device=device, tta=testTimeAugmentation)
+        if brainMask is not None:
+            volumes["brain"] = brainMaskOf(brainMask, volumes["t1c"])
+        settings = {"model": modelPath, "device": device, "tta": testTimeAugmentation, "prepare": prepare}
+        return self.worker.segment(volumes, caseIdOf(inputs), **settings)
 
     @property
     def log(self):

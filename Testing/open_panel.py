@@ -14,6 +14,7 @@ from by_hand import evidence_for, prediction_for
 from slicer_stand_ins import QtWidgets, qMRMLWidget, running_slicer, slicer
 
 from ProtoSegBrainLib.explanation.findings import findings
+from ProtoSegBrainLib.images.preparation import Move, Preparation
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
 from ProtoSegBrainLib.network.evidence import Evidence, Prototype
@@ -202,6 +203,31 @@ def a_prediction() -> Prediction:
     evidence = _with_records(evidence_for(OWNERS, weight=1.5, bias=0.25))
     prediction = prediction_for(maps, evidence, OBLIQUE)
     return replace(prediction, findings=findings(prediction) | MEASURED, warnings=("T2 was resampled.",))
+
+
+TURN = np.array([[0.8, -0.6, 0, 4.0], [0.6, 0.8, 0, -3.0], [0, 0, 1, 2.0], [0, 0, 0, 1]])
+"""By which T2 and FLAIR of a raw study were moved."""
+
+
+def a_prepared_prediction() -> Prediction:
+    """The same of a raw study: T1 was left where it was, and the brain was found."""
+    motions = {"t1n": np.eye(4), "t2w": TURN, "t2f": TURN}
+    moves = {role: Move(motion, 5.0, 36.9, 1.0, 0.5) for role, motion in motions.items()}
+    done = Preparation("with skull, on four grids", moves, "a network", 1300.0)
+    return replace(a_prediction(), preparation=done.to_dict())
+
+
+def places_of(images: Mapping[str, Any]) -> np.ndarray:
+    """(n, 4, 4) voxel -> world RAS mm of volume nodes, by modality in order."""
+    from ProtoSegBrainScene.grid import worldAffineOf
+
+    return np.array([worldAffineOf(images[role]) for role in MODALITIES])
+
+
+def assert_moved(images: Mapping[str, Any], places: np.ndarray) -> None:
+    """T2 and FLAIR, and only they, lie where they were moved to from those places."""
+    moved = np.array([TURN if role in ("t2w", "t2f") else np.eye(4) for role in MODALITIES])
+    np.testing.assert_allclose(places_of(images), moved @ places, atol=1e-9)
 
 
 def _with_records(evidence: Evidence) -> Evidence:

@@ -5,7 +5,7 @@ of the .ui file. ``refresh`` makes it show what is, and may be called at any tim
 
 panel          all sections, what they share, and the one place that catches errors
 message        one message at the top: errors, what was written
-inputs         four volumes, and whether they belong together
+inputs         four volumes, whether they belong together, and what will be done to them
 run            device, model, Segment and Cancel, progress, log
 result         volumes, surfaces, outlines, saving
 prototypes     the prototypes: maps, what-if

@@ -1,10 +1,13 @@
-"""Four volumes, and whether they belong together."""
+"""Four volumes, whether they belong together, and what will be done to them."""
 
 import qt
 import slicer
 import vtk
-from ProtoSegBrainScene.grid import worldAffineOf
-from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE, describeAgreement, proposeInputs
+from ProtoSegBrainScene.inputs import describeAgreement, describePlan, lookAt, proposeInputs
+from ProtoSegBrainScene.moves import asScanned
+from ProtoSegBrainScene.parts import RESULT_ATTRIBUTE
+
+from ProtoSegBrainPanel.parameternode import PREPARE
 
 PARAMETERS = {"t2f": "inputFlair", "t1n": "inputT1", "t1c": "inputT1ce", "t2w": "inputT2"}
 """Name in the parameter node of each modality's volume."""
@@ -26,6 +29,9 @@ class InputsSection:
         self.ui = ui
         self.canRun = False
         self._described = None
+        self._agreed = ""
+        self._seen = None
+        self._look = None
         self._followed = []
         self._timer = qt.QTimer()
         self._timer.interval = LOADING_MS
@@ -93,9 +99,13 @@ class InputsSection:
     def loadFolder(self):
         """Ask for a folder and load the case in it."""
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), "Folder of a case")
-        if folder and self.panel.isInstalled():
+        if folder and self.panel.isInstalled() and self.panel.installation.canRead(folder):
             with slicer.util.WaitCursor():
                 self.choose(self.panel.logic.loadFolder(folder))
+
+    def forget(self):
+        """The scene is another one: look again."""
+        self._described = self._seen = self._look = None
 
     def simulate(self):
         """Make a case that is no patient."""
@@ -110,9 +120,43 @@ class InputsSection:
         if key != self._described:
             self._described = key
             agreement = describeAgreement(nodes)
-            self.ui.agreementLabel.text = agreement.sentence
+            self._agreed = agreement.sentence
             self.canRun = agreement.canRun
+            self._lookLater(key[0])
+        self._describe()
         isFree = not self.panel.requests.isSegmenting
+        self._offer(isFree)
+
+    def _lookLater(self, state):
+        """What the images show, when the window is idle; once for the same voxels in the same places."""
+        if state != self._seen:
+            self._seen, self._look = state, None
+        if self.canRun and self._look is None:
+            self.panel.idle.later("look", self.look)
+
+    def look(self):
+        """See what the images show: with skull, aligned."""
+        if self.canRun and self._look is None:
+            try:
+                self._look = lookAt(self.nodes())
+            except ValueError:  # said when they are segmented
+                return
+            self._describe()
+
+    def _describe(self):
+        """What will be done, as far as it is known by now."""
+        parameters = self.panel.parameters
+        sentence = self._agreed
+        if self.canRun and self._look:
+            prepare, hasMask = PREPARE[parameters.prepare], parameters.brainMask is not None
+            sentence = describePlan(self.nodes(), self._look, prepare, hasMask)
+        if sentence != self.ui.agreementLabel.text:
+            self.ui.agreementLabel.text = sentence
+
+    def _offer(self, isFree):
+        """Selectors and buttons: not during a run, and nothing that is no image or mask."""
+        self.ui.prepareComboBox.enabled = self.ui.brainMaskSelector.enabled = isFree
+        self.ui.brainMaskSelector.sortFilterProxyModel().hiddenNodeIDs = tumoursOfResults(slicer.mrmlScene)
         maps = partsOfResults(slicer.mrmlScene)
         for name in PARAMETERS.values():
             selector = getattr(self.ui, f"{name}Selector")
@@ -124,15 +168,24 @@ class InputsSection:
 
 def partsOfResults(scene):
     """IDs of the volumes that are part of a result: no images of a patient."""
-    kind = "vtkMRMLScalarVolumeNode"
+    return [node.GetID() for node, part in _nodes(scene, "vtkMRMLScalarVolumeNode") if part]
+
+
+def tumoursOfResults(scene):
+    """IDs of the segmentations of results that are no brain."""
+    return [node.GetID() for node, part in _nodes(scene, "vtkMRMLSegmentationNode") if part and part != "mask"]
+
+
+def _nodes(scene, kind):
+    """Each node of a class, and which part of a result it is."""
     nodes = [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
-    return [node.GetID() for node in nodes if node.GetAttribute(RESULT_ATTRIBUTE)]
+    return [(node, node.GetAttribute(RESULT_ATTRIBUTE)) for node in nodes]
 
 
 def _stateOf(node):
     image = node.GetImageData()
     try:
-        place = worldAffineOf(node).tobytes()
+        place = asScanned(node).tobytes()
     except ValueError:  # under a transform that is not linear
         place = None
     return node.GetID(), image and image.GetMTime(), place

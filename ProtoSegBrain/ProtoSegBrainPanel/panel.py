@@ -5,6 +5,7 @@ import traceback
 
 import qt
 import vtk
+from ProtoSegBrainScene.parts import partsOf, setFree
 from slicer.util import VTKObservationMixin
 
 from ProtoSegBrainPanel.idle import Idle
@@ -154,7 +155,7 @@ class Panel(VTKObservationMixin):
 
     def forget(self):
         """The scene is another one: nothing that was read from it or shown in it holds."""
-        for part in (self.logic.results, self.views, self.patient, self.idle):
+        for part in (self.logic.results, self.views, self.patient, self.inputs, self.idle):
             part.forget()
         self.drawAgain()
 
@@ -189,12 +190,15 @@ class Panel(VTKObservationMixin):
     def finish(self, prediction, asked):
         """Show a result that has come; an older one of the same images, as they were then, makes way."""
         results = self.logic.results
+        older = results.segmentationOf(asked.inputs)
         self.hold()
         try:
-            nodes = results.showFirst(
-                prediction, asked.inputs, results.segmentationOf(asked.inputs), asked.fingerprints
-            )
+            mask = self.parameters.brainMask
+            if older is not None and mask is not None and mask in partsOf(older):
+                setFree(older, mask)  # it was mended, perhaps
+            nodes = results.showFirst(prediction, asked.inputs, older, asked.fingerprints)
             self.parameters.disabledPrototypes = []
+            self.parameters.showAligned = True
             self.parameters.segmentation = nodes.segmentation
         finally:
             self.release()

@@ -8,6 +8,8 @@ from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrappe
 OWN_IMAGE = "Each view's own"
 BACKGROUNDS = {OWN_IMAGE: None, "FLAIR": "t2f", "T1": "t1n", "T1ce": "t1c", "T2": "t2w"}
 """What may lie under a map, and its modality."""
+PREPARE = {"Automatic": "auto", "As it is": "none", "All": "all"}
+"""What is done to the images before they are segmented, and what the library calls it."""
 
 
 @parameterNodeWrapper
@@ -18,12 +20,15 @@ class ProtoSegBrainParameterNode:
     inputT1: vtkMRMLScalarVolumeNode
     inputT1ce: vtkMRMLScalarVolumeNode
     inputT2: vtkMRMLScalarVolumeNode
+    prepare: Annotated[str, Choice(list(PREPARE))] = "Automatic"
+    brainMask: vtkMRMLSegmentationNode
     device: Annotated[str, Choice(["Automatic", "GPU", "CPU"])] = "Automatic"
     modelPath: str = ""
     testTimeAugmentation: bool = False
     segmentation: vtkMRMLSegmentationNode
     showThreeD: bool = True
     showOutlines: bool = False
+    showAligned: bool = True
     prototype: int = -1
     disabledPrototypes: list[int]
     background: Annotated[str, Choice(list(BACKGROUNDS))] = OWN_IMAGE

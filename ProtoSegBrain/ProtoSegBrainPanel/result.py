@@ -2,13 +2,16 @@
 
 import qt
 import slicer
-from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE
 from ProtoSegBrainScene.legends import showClassLegend
+from ProtoSegBrainScene.moves import movesOf, showAligned, showAsScanned
+from ProtoSegBrainScene.parts import RESULT_ATTRIBUTE
 from ProtoSegBrainScene.rendering import showBrain
+from ProtoSegBrainScene.result import inputsOf
 from ProtoSegBrainScene.resultfiles import earlierFiles
 from ProtoSegBrainScene.segmentation import SEGMENT_COLOURS, hideRegions, let3D, makeSurfaces, showRegions
 from ProtoSegBrainScene.tables import volumeRows, warningsOf
 
+from ProtoSegBrainLib.images.preparation import Preparation
 from ProtoSegBrainLib.labels import REGIONS
 
 SIMULATED = "A simulated brain: no patient."
@@ -32,7 +35,7 @@ class ResultSection:
         self.panel = panel
         self.ui = ui
         self._listed = None
-        self._shown = None
+        self._shown = self._aligned = None
         ui.saveResultsButton.clicked.connect(panel.guarded(self.saveResults))
         # The classes only: what else a result consists of is not to be chosen.
         ui.segmentationSelector.addAttribute("vtkMRMLSegmentationNode", RESULT_ATTRIBUTE, "segmentation")
@@ -83,11 +86,12 @@ class ResultSection:
             self.ui.volumesTable,
         ):
             widget.enabled = result is not None
+        self.ui.showAlignedCheckBox.enabled = bool(result and movesOf(result.nodes))
         current = result.current if result else None
         if current is not self._listed:
             self._listed = current
             self._list(current)
-        sentence = self.panel.patient.sentence
+        sentence = self.panel.patient.sentence or (preparationOf(current) if current else "")
         self.ui.resultStateLabel.text = sentence
         self.ui.resultStateLabel.visible = bool(sentence)
         if result:
@@ -95,12 +99,13 @@ class ResultSection:
             self.panel.views.lookAgain(result.current)
 
     def forget(self):
-        """Show the segments again at the next refresh."""
-        self._shown = None
+        """Show the segments, and the images aligned or not, again at the next refresh."""
+        self._shown = self._aligned = None
 
     def _show(self, result):
         """Segments at once, surfaces when idle; the painted surface stands in place of the segments' own."""
         parameters = self.panel.parameters
+        self._align(result)
         wanted = (result.key, parameters.showOutlines, parameters.showThreeD, parameters.showOnSurface)
         if wanted == self._shown:
             return
@@ -114,6 +119,15 @@ class ResultSection:
         self.panel.idle.later("surfaces", self.makeSurfaces)
         self.panel.idle.later("brain", self.showBrain)
         self._shown = wanted
+
+    def _align(self, result):
+        """Images that were moved where they were moved to, or as they were scanned."""
+        isAligned = self.panel.parameters.showAligned
+        wanted = (result.key, isAligned)
+        if wanted != self._aligned:
+            show = showAligned if isAligned else showAsScanned
+            show(result.nodes, inputsOf(result.nodes))
+            self._aligned = wanted
 
     def makeSurfaces(self):
         """Those that are to be seen and are not there yet."""
@@ -154,3 +168,9 @@ class ResultSection:
 def attentionOf(prediction):
     """Sentences to be read before the volumes: no patient, unlike the training data, warnings of the case."""
     return [*([SIMULATED] if prediction.simulated else []), *warningsOf(prediction)]
+
+
+def preparationOf(prediction):
+    """What was done to a raw study, in a sentence; "" where its images were taken as they are."""
+    done = prediction.preparation
+    return f"Prepared: {Preparation.from_dict(done).sentence}" if done else ""

@@ -8,6 +8,8 @@ from pathlib import Path
 import qt
 import slicer
 
+from ProtoSegBrainPanel.parameternode import PREPARE
+
 DEVICES = {"Automatic": "auto", "GPU": "mps" if sys.platform == "darwin" else "cuda", "CPU": "cpu"}
 """What the library calls what the panel shows."""
 
@@ -59,6 +61,8 @@ class RunSection:
                 device=DEVICES[parameters.device],
                 modelPath=parameters.modelPath or None,
                 testTimeAugmentation=parameters.testTimeAugmentation,
+                prepare=PREPARE[parameters.prepare],
+                brainMask=parameters.brainMask,
             )
         self.panel.listen()
 
@@ -90,7 +94,7 @@ class RunSection:
     def failed(self, message, details):
         """The worker has none."""
         self._say("Not segmented; the scene is as it was.")
-        self.panel.message.show(message, details)
+        self.panel.message.show(message, details, self.panel.installation.remedyOf(details))
 
     def chooseModel(self):
         """Ask for another model."""

@@ -2,13 +2,12 @@
 
 import slicer
 import vtk
-from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE
-from ProtoSegBrainScene.parts import removeOrphans
+from ProtoSegBrainScene.parts import RESULT_ATTRIBUTE, isMove, liftContents, removeOrphans
 from slicer.util import VTKObservationMixin
 
 from ProtoSegBrainPanel.inputs import PARAMETERS
 
-CHOSEN = ("segmentation", *PARAMETERS.values())
+CHOSEN = ("segmentation", "brainMask", *PARAMETERS.values())
 """Nodes in the parameter node."""
 FIRST = 1.0
 """Priority of an observer that is told before all others."""
@@ -67,6 +66,8 @@ class SceneObserver(VTKObservationMixin):
         parameters = self.panel.parameters
         if parameters is None or slicer.mrmlScene.IsClosing():
             return
+        if isMove(node):  # before the images under it lose what is above it
+            liftContents(node)
         names = [name for name in CHOSEN if getattr(parameters, name) is node]
         if names:
             self._going = node

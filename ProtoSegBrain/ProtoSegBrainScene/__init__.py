@@ -6,9 +6,11 @@ without a window, and in the tests on ``slicer-core``. It knows no buttons and n
 context       the scene and the logics that the rest needs
 grid          voxels and affines of the library <-> volume nodes
 hierarchy     where nodes stand in the tree of the Data module
+moves         images where they were aligned, or as they were scanned
 fingerprint   what an input was when it was segmented
-inputs        four input volumes: which is which, do they agree, as images of the library
-case          a case's images as volume nodes, and its name from theirs
+inputs        four input volumes: which is which, do they agree, what will be done, as images of the library
+brainmask     a person's segmentation of the brain, as a mask of the library
+case          the images of a case or a study as volume nodes, and its name from theirs
 segmentation  the label as segments: classes, regions, terminology, surfaces
 legends       what the colours mean, in a corner of a view
 heatmap       similarity and uncertainty over the slices

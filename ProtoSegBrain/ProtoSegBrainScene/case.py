@@ -7,10 +7,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import slicer
+
 from ProtoSegBrainLib.images.case import Case
+from ProtoSegBrainLib.images.study import Study
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
 from ProtoSegBrainScene.grid import addVolume
+from ProtoSegBrainScene.hierarchy import itemOf
+
+SCALAR = "vtkMRMLScalarVolumeNode"
 
 
 def addCase(scene: Any, case: Case) -> dict[str, Any]:
@@ -19,9 +25,39 @@ def addCase(scene: Any, case: Case) -> dict[str, Any]:
     nodes = {}
     for role, volume in zip(MODALITIES, volumes, strict=True):
         name = f"{case.case_id} {MODALITY_NAMES[role]}"
-        nodes[role] = addVolume(scene, "vtkMRMLScalarVolumeNode", name, volume)
+        nodes[role] = addVolume(scene, SCALAR, name, volume)
         nodes[role].CreateDefaultDisplayNodes()
     return nodes
+
+
+def addStudy(scene: Any, study: Study) -> dict[str, Any]:
+    """Add the images of a study as they were stored; volume nodes by modality.
+
+    Those of DICOM say which series and instances they are, and stand in an item of their study, as if Slicer's DICOM
+    module had loaded them.
+    """
+    nodes = {}
+    for role in MODALITIES:
+        name = f"{study.case_id} {MODALITY_NAMES[role]}"
+        nodes[role] = addVolume(scene, SCALAR, name, study.volumes[role])
+        nodes[role].CreateDefaultDisplayNodes()
+        if role in study.series:
+            _markSeries(nodes[role], study.series[role], study.case_id)
+    return nodes
+
+
+def _markSeries(node: Any, series: Any, caseId: str) -> None:
+    node.SetAttribute("DICOM.SeriesDescription", series.description)
+    instances = dict.fromkeys(str(frame.header.SOPInstanceUID) for frame in series.frames)
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(instances))
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    study = hierarchy.GetItemByUID("DICOM", series.study)
+    if not study:
+        study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), caseId)
+        hierarchy.SetItemUID(study, "DICOM", series.study)
+    item = itemOf(hierarchy, node)
+    hierarchy.SetItemParent(item, study)
+    hierarchy.SetItemUID(item, "DICOM", series.uid)
 
 
 def caseIdOf(inputs: Mapping[str, Any]) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ProtoSegBrainLib.images.volume import Volume, begin_at, corners
-from ProtoSegBrainScene.grid import voxelsOf, worldAffineOf
+from ProtoSegBrainScene.grid import voxelsOf
+from ProtoSegBrainScene.moves import asScanned
 
 TOLERANCE_MM = 0.01
 """By which a corner of an image may have moved: a file does not keep every digit of a place."""
@@ -23,7 +24,7 @@ _checksums: dict[str, tuple[Any, int]] = {}
 
 
 def fingerprintOf(node: Any) -> str:
-    """The checksum of a volume node's voxels and its affine to world RAS mm, numbers with a blank between them.
+    """The checksum of a volume node's voxels and its affine to world RAS mm as it was scanned, in numbers.
 
     Raises:
         ValueError: It has no image, or lies under a transform that is not linear.
@@ -50,7 +51,7 @@ def hasChanged(node: Any, fingerprint: str) -> bool:
 
 
 def _rightHanded(node: Any) -> Volume:
-    voxels, affine = voxelsOf(node), worldAffineOf(node)
+    voxels, affine = voxelsOf(node), asScanned(node)
     if np.linalg.det(affine[:3, :3]) > 0:
         return Volume(voxels, affine)
     return Volume(voxels[:, :, ::-1], begin_at(affine, (0, 0, voxels.shape[2] - 1)) @ np.diag([1.0, 1.0, -1.0, 1.0]))

@@ -12,6 +12,12 @@ def itemOf(hierarchy: Any, node: Any) -> int:
     return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
 
+def studyOf(hierarchy: Any, node: Any) -> int:
+    """The item of the study in which a node stands, in folders perhaps; what it stands in where there is no study."""
+    item = itemOf(hierarchy, node)
+    return hierarchy.GetItemAncestorAtLevel(item, "Study") or hierarchy.GetItemParent(item)
+
+
 def putBeside(node: Any, other: Any) -> None:
     """Into the folder in which another node stands."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())

@@ -1,4 +1,4 @@
-"""The four input volumes in a scene: which is which, do they agree in space, as images of the library."""
+"""The four input volumes in a scene: which is which, do they agree, what will be done, as images of the library."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from typing import Any
 import numpy as np
 import slicer
 
+from ProtoSegBrainLib.images.background import with_zero_background
 from ProtoSegBrainLib.images.case import choose_reference
 from ProtoSegBrainLib.images.checks import GOOD_OVERLAP, LEAST_OVERLAP
 from ProtoSegBrainLib.images.naming import role_of_name
 from ProtoSegBrainLib.images.volume import Volume, overlap, same_grid, same_lattice
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, listed
-from ProtoSegBrainScene.grid import voxelsOf, worldAffineOf
+from ProtoSegBrainLib.preparation.look import Look, look_at
+from ProtoSegBrainScene.grid import voxelsOf
+from ProtoSegBrainScene.moves import asScanned
+from ProtoSegBrainScene.parts import RESULT_ATTRIBUTE
 
 SCALAR = "vtkMRMLScalarVolumeNode"
-RESULT_ATTRIBUTE = "ProtoSegBrain.part"
-"""Of every node that is part of a result: which part. What is seen of it is hidden while another result is shown."""
-ROLE = "ProtoSegBrain."
-"""Of a node reference of a result's segmentation: this and a field of ``ResultNodes``, or this and a modality."""
-SURFACE_ROLE = ROLE + "surface"
-"""Of the painted surface, which not every result has."""
+NOT_FIT = "the network knows no such images, so the result would be wrong; let them be prepared (Automatic)."
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def volumeOf(node: Any) -> Volume:
     problem = _problemOf(node)
     if problem:
         raise ValueError(problem)
-    return Volume(voxelsOf(node), worldAffineOf(node))
+    return Volume(voxelsOf(node), asScanned(node))
 
 
 def describeAgreement(nodes: Mapping[str, Any]) -> Agreement:
@@ -90,6 +89,42 @@ def describeAgreement(nodes: Mapping[str, Any]) -> Agreement:
     except ValueError as error:
         return Agreement(str(error), False)
     return _agreement(grids, {role: nodes[role].GetName() for role in MODALITIES})
+
+
+def lookAt(nodes: Mapping[str, Any]) -> Look:
+    """What four volumes show, skull or not, aligned or not; all voxels are read, in about half a second.
+
+    Args:
+        nodes: By modality; volumes that agree (``describeAgreement``).
+
+    Raises:
+        ValueError: As of ``volumeOf``.
+    """
+    return look_at(with_zero_background({role: volumeOf(nodes[role]) for role in MODALITIES})[0])
+
+
+def describePlan(nodes: Mapping[str, Any], look: Look, prepare: str, hasMask: bool) -> str:
+    """What four volumes that agree show, and what will be done to them.
+
+    Args:
+        nodes: By modality.
+        look: What ``lookAt`` gave.
+        prepare: auto, none or all.
+        hasMask: Whether a person's mask of the brain is given.
+    """
+    agreed = describeAgreement(nodes).sentence
+    if prepare == "none":
+        return agreed if look.is_ready else f"{agreed} {look.sentence}: {NOT_FIT}"
+    if prepare == "auto" and look.is_ready and not hasMask:
+        return f"{look.sentence}: taken as it is. {agreed}"
+    done = [] if look.is_ready and prepare != "all" else ["aligned to T1ce"]
+    if hasMask:
+        done.append("cut to the brain mask")
+    elif "t1c" in look.with_skull or prepare == "all":
+        done.append("the brain found")
+    else:
+        done.append("cut to the brain that T1ce shows")
+    return f"{look.sentence}: will be {', and '.join(done)}. The result lies on T1ce, {_size(_gridOf(nodes['t1c']))}."
 
 
 # --- names ---
@@ -159,7 +194,7 @@ def _firstProblem(nodes: Mapping[str, Any]) -> str | None:
 
 def _gridOf(node: Any) -> Volume:
     """The grid of a volume node, with an image that takes no memory."""
-    return Volume(np.broadcast_to(np.float32(0), node.GetImageData().GetDimensions()), worldAffineOf(node))
+    return Volume(np.broadcast_to(np.float32(0), node.GetImageData().GetDimensions()), asScanned(node))
 
 
 def _agreement(grids: Mapping[str, Volume], names: Mapping[str, str]) -> Agreement:

@@ -18,7 +18,7 @@ from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainScene.grid import matrixOf
 from ProtoSegBrainScene.heatmap import heatColours, shownPrototype
 from ProtoSegBrainScene.hierarchy import putBeside
-from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE, ROLE, SURFACE_ROLE
+from ProtoSegBrainScene.parts import RESULT_ATTRIBUTE, ROLE, SURFACE_ROLE
 
 CLOUD = ((0.0, 0.0), (0.2, 0.0), (0.5, 0.15), (1.0, 0.9))
 """Similarity and opacity of the cloud: little similarity is not seen at all."""

@@ -20,14 +20,15 @@ from ProtoSegBrainLib.labels import CLASSES, MODALITIES
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainLib.result.uncertainty import entropy
 from ProtoSegBrainScene.fingerprint import fingerprintsOf, hasChanged
-from ProtoSegBrainScene.grid import matrixOf, setVoxels, worldAffineOf
+from ProtoSegBrainScene.grid import matrixOf, setVoxels
 from ProtoSegBrainScene.heatmap import fillSimilarity, setUpMapDisplay
-from ProtoSegBrainScene.hierarchy import itemOf
-from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE, ROLE
-from ProtoSegBrainScene.parts import addPart, partsOf, removeParts
+from ProtoSegBrainScene.hierarchy import itemOf, studyOf
+from ProtoSegBrainScene.moves import addMoves, asScanned, asScannedFor
+from ProtoSegBrainScene.parts import MOVE, RESULT_ATTRIBUTE, ROLE, addPart, partsOf, removeParts
 from ProtoSegBrainScene.rendering import paintSurface, surfaceIsPainted
 from ProtoSegBrainScene.segmentation import (
     FILL_OPACITY,
+    fillBrain,
     fillRegions,
     makeSurfaces,
     segmentNames,
@@ -41,7 +42,11 @@ OF_PROTOTYPES = ("similarities", "similarity")
 """Nodes that the result of a model without prototypes does not have."""
 OF_NO_PROTOTYPES = ("probabilities",)
 """Nodes that it has instead."""
-NOT_ALWAYS = ("disagreement", *OF_PROTOTYPES, *OF_NO_PROTOTYPES)
+OF_PREPARED = ("mask", *(MOVE + role for role in MODALITIES if role != "t1c"))
+"""Nodes that only the result of a raw study has, as far as its brain was found and its images were moved."""
+FIRST = ("t1c", *MODALITIES)
+"""Of the inputs, that to whose grid and study a result belongs, as far as may be."""
+NOT_ALWAYS = ("disagreement", *OF_PROTOTYPES, *OF_NO_PROTOTYPES, *OF_PREPARED)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,10 @@ class ResultNodes:
         similarities: Of all P prototypes, P values per voxel, on their own grid; None where the model has none.
         similarity: The one that is shown, 0 to 1, on the same grid; None where the model has no prototypes.
         probabilities: Of NCR, ED and ET, 3 values per voxel, in the brain; None where the model has prototypes.
+        mask: The brain of a raw study as a segment, to be seen and mended; None where it was not looked for.
+        move_t1n: Transform by which T1 was aligned to T1ce; None where it was not moved. So those below.
+        move_t2w: Of T2.
+        move_t2f: Of FLAIR.
     """
 
     segmentation: Any
@@ -73,6 +82,10 @@ class ResultNodes:
     similarities: Any = None
     similarity: Any = None
     probabilities: Any = None
+    mask: Any = None
+    move_t1n: Any = None
+    move_t2w: Any = None
+    move_t2f: Any = None
 
 
 def showPrediction(
@@ -257,8 +270,19 @@ def _addParts(context: Any, prediction: Prediction, name: str) -> dict[str, Any]
     volumes = addPart(scene, "vtkMRMLTableNode", f"{name} volumes", "volumes")
     fillVolumeTable(volumes, prediction)
     prototypes = addPart(scene, "vtkMRMLTableNode", f"{name} prototypes", "prototypes")
-    parts = {"regions": regions, "volumes": volumes, "prototypes": prototypes}
+    parts = {"regions": regions, "volumes": volumes, "prototypes": prototypes, **_addPrepared(scene, prediction, name)}
     return {**parts, **_addMaps(context, prediction, name), **storePrediction(scene, prediction, name)}
+
+
+def _addPrepared(scene: Any, prediction: Prediction, name: str) -> dict[str, Any]:
+    """What was done to a raw study, to be seen: ``OF_PREPARED``."""
+    nodes = addMoves(scene, prediction.preparation, name)
+    if prediction.preparation.get("brain"):
+        nodes["mask"] = addPart(scene, "vtkMRMLSegmentationNode", f"{name} brain mask", "mask")
+        fillBrain(nodes["mask"], Volume((prediction.probabilities[0] < 1).astype(np.uint8), prediction.affine))
+        setUpDisplay(nodes["mask"], FILL_OPACITY)
+        nodes["mask"].GetDisplayNode().SetVisibility(False)
+    return nodes
 
 
 def _addMaps(context: Any, prediction: Prediction, name: str) -> dict[str, Any]:
@@ -291,21 +315,24 @@ def _fillSegmentation(nodes: ResultNodes, prediction: Prediction, inputs: Mappin
     showClasses(nodes.segmentation, Volume(prediction.label, prediction.affine))
     if isNew:
         setUpDisplay(nodes.segmentation, FILL_OPACITY)
-    alike = [node for role in MODALITIES if (node := inputs.get(role)) is not None and _onGrid(node, prediction)]
-    for segmentation in (nodes.segmentation, nodes.regions):
-        segmentation.SetReferenceImageGeometryParameterFromVolumeNode((alike or [nodes.brain])[0])
+    alike = [node for role in FIRST if (node := inputs.get(role)) is not None and _onGrid(node, prediction)]
+    reference = (alike or [nodes.brain])[0]
+    with asScannedFor([reference]):
+        for segmentation in (nodes.segmentation, nodes.regions, nodes.mask):
+            if segmentation is not None:
+                segmentation.SetReferenceImageGeometryParameterFromVolumeNode(reference)
 
 
 def _onGrid(node: Any, prediction: Prediction) -> bool:
-    grid = Volume(np.broadcast_to(np.float32(0), node.GetImageData().GetDimensions()), worldAffineOf(node))
+    grid = Volume(np.broadcast_to(np.float32(0), node.GetImageData().GetDimensions()), asScanned(node))
     return same_grid(grid, prediction.label.shape, prediction.affine)
 
 
 def _addFolder(scene: Any, name: str, inputs: Mapping[str, Any]) -> int:
-    """A folder for the result beside its inputs, in their study."""
+    """A folder for the result in the study of T1ce, from where it is exported to DICOM; beside it where it has none."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    first = next((inputs[role] for role in MODALITIES if inputs.get(role) is not None), None)
-    above = hierarchy.GetItemParent(itemOf(hierarchy, first)) if first else 0
+    first = next((inputs[role] for role in FIRST if inputs.get(role) is not None), None)
+    above = studyOf(hierarchy, first) if first else 0
     folder = hierarchy.CreateFolderItem(above or hierarchy.GetSceneItemID(), f"ProtoSegBrain {name}")
     hierarchy.SetItemAttribute(folder, RESULT_ATTRIBUTE, "folder")
     return folder

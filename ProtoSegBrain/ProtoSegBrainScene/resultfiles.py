@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ProtoSegBrainLib.explanation.findings import findings
-from ProtoSegBrainLib.images.case import case_from_volumes
+from ProtoSegBrainLib.images.case import Case, case_from_volumes, checked_study, on_grid_of_t1c
+from ProtoSegBrainLib.images.preparation import Preparation
+from ProtoSegBrainLib.images.study import study_of_volumes
+from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, listed
 from ProtoSegBrainLib.pictures.report import write_report
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainLib.result.prediction_files import fill
-from ProtoSegBrainLib.result.writer import ENDINGS, REPORT_ENDING, Writer
+from ProtoSegBrainLib.result.writer import ALL_ENDINGS, REPORT_ENDING, Writer
+from ProtoSegBrainLib.segmentation.native import NativeConfig, write_native
 from ProtoSegBrainScene.inputs import volumeOf
 from ProtoSegBrainScene.result import ResultNodes, inputsOf
+
+CODING = "brats2020"
+"""Of the label map."""
 
 
 def earlierFiles(case_id: str, folder: str | os.PathLike[str]) -> list[str]:
     """Names of the files of a case that writing its result would replace."""
-    paths = [Path(folder) / f"{case_id}{ending}" for ending in (*ENDINGS.values(), REPORT_ENDING)]
+    paths = [Path(folder) / f"{case_id}{ending}" for ending in ALL_ENDINGS]
     return sorted(path.name for path in paths if path.exists())
 
 
@@ -46,10 +54,20 @@ def writeResult(
     if missing:
         raise ValueError(f"{listed(missing)} not given: the report needs all four images, and the scene has lost some.")
     volumes = {role: volumeOf(node) for role, node in images.items()}
-    case = case_from_volumes(volumes, prediction.case_id)
+    case = _caseOf(volumes, prediction)
     with Writer(prediction.case_id, folder) as writer:
         writer.check_older(overwrite=overwrite)
         with writer.folder() as waiting:
-            files = fill(waiting, prediction)
+            beside = write_native(waiting, case, prediction, CODING, NativeConfig())
+            files = fill(waiting, prediction, CODING, beside=beside)
             files["report"] = write_report(case, prediction, waiting / f"{prediction.case_id}{REPORT_ENDING}")
     return {kind: writer.out_dir / path.name for kind, path in files.items()}
+
+
+def _caseOf(volumes: Mapping[str, Volume], prediction: Prediction) -> Case:
+    """The images of a result as the network had them."""
+    if not prediction.preparation:
+        return case_from_volumes(volumes, prediction.case_id)
+    done = Preparation.from_dict(prediction.preparation)
+    study = checked_study(study_of_volumes(volumes, prediction.case_id))
+    return replace(on_grid_of_t1c(study, done.moves, prediction.probabilities[0] < 1), preparation=done)

@@ -11,7 +11,8 @@ from ProtoSegBrainLib.explanation.whatif import whatif
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, listed
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainScene.context import SceneContext
-from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE
+from ProtoSegBrainScene.moves import showAligned
+from ProtoSegBrainScene.parts import RESULT_ATTRIBUTE
 from ProtoSegBrainScene.result import (
     ResultNodes,
     changedInputs,
@@ -64,7 +65,10 @@ class Results:
         segmentation: Any = None,
         fingerprints: Mapping[str, str] | None = None,
     ) -> ResultNodes:
-        """Add a result, all or nothing, and hide all others; arguments and errors as of ``result.showPrediction``."""
+        """Add a result, all or nothing, with its images aligned, and hide all others.
+
+        Arguments and errors are those of ``result.showPrediction``.
+        """
         return self._take(showPrediction(self._context, prediction, inputs, segmentation, fingerprints), prediction)
 
     def showFirst(
@@ -80,6 +84,8 @@ class Results:
     def _take(self, nodes: ResultNodes, prediction: Prediction) -> ResultNodes:
         self._known[nodes.segmentation.GetID()] = Result(nodes, prediction, prediction)
         showOnly(self._context.scene, nodes.segmentation)
+        if not changedInputs(nodes.segmentation):
+            showAligned(nodes, imagesOf(nodes.segmentation))
         return nodes
 
     def of(self, segmentation: Any) -> Result | None:

@@ -6,7 +6,7 @@ import io
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ProtoSegBrainScene.grid import addVolume, affineOfMatrix
 from ProtoSegBrainScene.heatmap import hideHeatmap, showPrototype, showUncertainty, strongestSpot
 from ProtoSegBrainScene.layout import THREE_D_VIEW, VIEWS, assignVolumes, compositeNodes, nameViews
 from ProtoSegBrainScene.legends import showClassLegend
+from ProtoSegBrainScene.moves import asMoved
 from ProtoSegBrainScene.offscreen import NO_OPENGL, SliceView, ThreeDView, canRender
 from ProtoSegBrainScene.rendering import showBrain
 from ProtoSegBrainScene.result import ResultNodes, showPrediction
@@ -141,6 +142,7 @@ def drawScene(case: Case, prediction: Prediction, path: str | os.PathLike[str]) 
 def loadCase(context: SceneContext, case: Case, prediction: Prediction) -> LoadedCase:
     """The images of a case and its result as nodes of a scene."""
     inputs = {role: _addImage(context, case, index) for index, role in enumerate(MODALITIES)}
+    prediction = replace(prediction, preparation=asMoved(prediction.preparation))
     return LoadedCase(context, inputs, showPrediction(context, prediction, inputs))
 
 

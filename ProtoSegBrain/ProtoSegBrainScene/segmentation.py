@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import slicer
 
+from ProtoSegBrainLib.dicom.codes import BRAIN, CATEGORY, FOUND, Code
 from ProtoSegBrainLib.images.volume import Volume, bounding_box
 from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, REGION_NAMES, REGIONS
 from ProtoSegBrainScene.context import TERMINOLOGY
@@ -21,6 +22,7 @@ SEGMENT_COLOURS = {
     **dict(zip(CLASSES[1:], CLASS_COLOURS[1:], strict=True)),
     "WT": (242, 206, 66),
     "TC": (226, 106, 214),
+    "Brain": (238, 198, 170),
 }
 """Red, green, blue (0 to 255); regions have colours that no class has, but ET, which is both."""
 MEANINGS = {
@@ -37,18 +39,31 @@ SURFACE_OPACITY = {"NCR": 1.0, "ED": 0.35, "ET": 0.7, "WT": 0.25, "TC": 0.5}
 SURFACE_NETS = "1"
 """Slicer's number for making surfaces by surface nets; 0 is flying edges, which take a third longer."""
 
-_ALTERED = "SCT^49755003^Morphologically Altered Structure"
-_BRAIN = "Anatomic codes - DICOM master list~SCT^12738006^Brain~^^"
-_TUMOUR = "SCT^86049000^Neoplasm, Primary"
-_MEANING = {
-    "NCR": "SCT^6574001^Necrosis~^^",
-    "ED": "SCT^79654002^Edema~^^",
-    "ET": f"{_TUMOUR}~99PSB^ET^Enhancing with contrast agent",
-    "TC": f"{_TUMOUR}~99PSB^TC^Tumour core",
-    "WT": f"{_TUMOUR}~99PSB^WT^Whole tumour with oedema",
-}
-TERMINOLOGY_TAG = {name: f"{TERMINOLOGY}~{_ALTERED}~{meaning}~{_BRAIN}" for name, meaning in _MEANING.items()}
-"""Standard codes; what they have no word for is a modifier of our own (99PSB, see ProtoSegBrain.term.json)."""
+BRAIN_SEGMENT = "Brain"
+PLACES = "Anatomic codes - DICOM master list"
+STANDARD = ("SCT", "NCIt")
+"""Schemes of codes that others know, too."""
+_ANATOMICAL = Code("123037004", "SCT", "Anatomical Structure")
+_TUMOUR = Code("86049000", "SCT", "Neoplasm, Primary")
+
+
+def _tag(category: Code, meaning: Code, modifier: Code | None = None, place: Code | None = None) -> str:
+    return "~".join([TERMINOLOGY, _said(category), _said(meaning), _said(modifier), PLACES, _said(place), "^^"])
+
+
+def _said(code: Code | None) -> str:
+    return "^^" if code is None else f"{code.scheme}^{code.value}^{code.meaning}"
+
+
+def _found(code: Code) -> str:
+    """What standard codes have no word for is a modifier of our own (99PSB, see ProtoSegBrain.term.json)."""
+    return _tag(CATEGORY, *((code, None) if code.scheme in STANDARD else (_TUMOUR, code)), BRAIN)
+
+
+TERMINOLOGY_TAG = {**{name: _found(code) for name, code in FOUND.items()}, BRAIN_SEGMENT: _tag(_ANATOMICAL, BRAIN)}
+"""What each segment means, as Slicer writes it."""
+_EARLIER_TAG = {"ET": _tag(CATEGORY, _TUMOUR, Code("ET", "99PSB", "Enhancing with contrast agent"), BRAIN)}
+"""What earlier versions said, as it stands in scenes that they saved."""
 
 
 class _Layer(NamedTuple):
@@ -161,6 +176,11 @@ def _alternate(shown: Any, hidden: Any) -> None:
     shown.GetDisplayNode().SetVisibility(True)
 
 
+def fillBrain(segmentation: Any, brain: Volume) -> None:
+    """Make the segment Brain of a segmentation node that of a mask, 1 in the brain; arguments as of ``showClasses``."""
+    _fill(segmentation, [_Layer(_croppedImage(segmentation, brain), {BRAIN_SEGMENT: 1})])
+
+
 def _fill(segmentation: Any, layers: Sequence[_Layer]) -> None:
     """Put images into the segments of these names; make the segments that are missing. Their surfaces go."""
     inside = segmentation.GetSegmentation()
@@ -173,6 +193,8 @@ def _fill(segmentation: Any, layers: Sequence[_Layer]) -> None:
             new = segment is None
             if new:
                 segment = _newSegment(name)
+            elif segment.GetTerminology() == _EARLIER_TAG.get(name):
+                segment.SetTerminology(TERMINOLOGY_TAG[name])
             segment.RemoveRepresentation(SURFACE)
             segment.SetLabelValue(value)
             segment.AddRepresentation(LABELMAP, image)

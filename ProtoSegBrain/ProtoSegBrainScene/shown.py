@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ProtoSegBrainLib.labels import MODALITIES
-from ProtoSegBrainScene.inputs import RESULT_ATTRIBUTE
 from ProtoSegBrainScene.layout import VIEWS, compositeNodes
-from ProtoSegBrainScene.parts import partsOf
+from ProtoSegBrainScene.moves import putAllBack
+from ProtoSegBrainScene.parts import RESULT_ATTRIBUTE, isMove, partsOf
 
 FIRST_ADDED_LAYER = 3
 """Of a slice view; those before it are background, foreground and label."""
@@ -17,13 +17,15 @@ FIRST_ADDED_LAYER = 3
 def showOnly(scene: Any, segmentation: Any) -> None:
     """Hide all parts of all results but one, and what is left of those that were deleted in part.
 
-    What of the one is to be seen is left as it is.
+    Images that others moved go back to where they were scanned. What of the one is to be seen is left as it is.
 
     Args:
         scene: With the results.
         segmentation: Of the result that may be seen; None hides all.
     """
-    own = set() if segmentation is None else {node.GetID() for node in partsOf(segmentation)}
+    parts = [] if segmentation is None else partsOf(segmentation)
+    own = {node.GetID() for node in parts}
+    putAllBack(scene, but=[node for node in parts if isMove(node)])
     others = {node.GetID(): node for node in _nodesOfResults(scene) if node.GetID() not in own}
     for node in others.values():
         for display in _displaysOf(node):

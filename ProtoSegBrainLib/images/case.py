@@ -22,7 +22,7 @@ from ProtoSegBrainLib.images.brains import brain_warnings
 from ProtoSegBrainLib.images.checks import check_extent, check_image, grid_warnings, remarks_on, skull_warnings
 from ProtoSegBrainLib.images.codings import classes_of, coding_doubts, label_values, value_remarks
 from ProtoSegBrainLib.images.naming import CaseFiles
-from ProtoSegBrainLib.images.preparation import Preparation
+from ProtoSegBrainLib.images.preparation import Move, Preparation
 from ProtoSegBrainLib.images.study import (
     REFERENCE_ORDER,
     Label,
@@ -223,6 +223,31 @@ def on_one_grid(study: Study, reference_role: str, said: Sequence[str] = ()) -> 
         series=study.series,
     )
     return case if study.label is None else _labelled(case, study.label, _short_names(study)[reference_role])
+
+
+def on_grid_of_t1c(study: Study, moves: Mapping[str, Move], brain: np.ndarray) -> Case:
+    """The images of a checked study where they were moved to, on the grid of T1ce, 0 outside the brain.
+
+    Args:
+        study: What ``checked_study`` gave.
+        moves: By role; an image without one stays where it is.
+        brain: (X, Y, Z) bool on the grid of T1ce.
+
+    Raises:
+        ValueError: The brain has another grid; the study's label cannot be read (``on_one_grid``).
+    """
+    shape = study.volumes["t1c"].shape
+    if brain.shape != shape:
+        raise ValueError(f"Case {study.case_id}: expected a brain on the grid of T1ce, {shape}; got {brain.shape}.")
+    volumes = {role: _moved(volume, moves.get(role)) for role, volume in study.volumes.items()}
+    case = on_one_grid(replace(study, volumes=volumes), "t1c")
+    np.multiply(case.images, brain, out=case.images)
+    grids = {role: Grid(volume.shape, volume.affine) for role, volume in study.volumes.items()}
+    return replace(case, originals=tuple(volumes[role] for role in MODALITIES), grids=grids, mask=brain)
+
+
+def _moved(volume: Volume, move: Move | None) -> Volume:
+    return volume if move is None else replace(volume, affine=move.motion @ volume.affine)
 
 
 def _short_names(study: Study) -> dict[str, str]:

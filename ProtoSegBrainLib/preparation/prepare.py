@@ -17,11 +17,11 @@ import numpy as np
 from scipy import ndimage
 
 from ProtoSegBrainLib.images.brains import look_at_brains
-from ProtoSegBrainLib.images.case import Case, checked_study, choose_reference, on_one_grid, resampled
+from ProtoSegBrainLib.images.case import Case, checked_study, choose_reference, on_grid_of_t1c, on_one_grid, resampled
 from ProtoSegBrainLib.images.naming import names_of
 from ProtoSegBrainLib.images.preparation import Move, Preparation
 from ProtoSegBrainLib.images.study import Study
-from ProtoSegBrainLib.images.volume import Grid, Volume, resample, voxel_ml
+from ProtoSegBrainLib.images.volume import Volume, resample, voxel_ml
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
 from ProtoSegBrainLib.preparation.alignment import AlignmentConfig, align, move_of
 from ProtoSegBrainLib.preparation.brain_mask import brain_mask_warnings, find_brain, read_brain_mask
@@ -92,7 +92,7 @@ def prepare_study(
     brain, source = _brain(fixed, look, config, mask)
     moves = _moves(checked, brain, look, config, part_of(progress, 0.5, 0.95))
     progress(0.95, "Bringing the images to the grid of T1ce")
-    case = _on_t1c(checked, moves, brain)
+    case = on_grid_of_t1c(checked, moves, brain.array != 0)
     doubts = [*_doubts(moves), *brain_mask_warnings(brain), *look_at_brains(_masked(case)).sentences]
     if doubts and config.strict:
         raise ValueError(f"Case {case.case_id}: the preparation cannot be trusted (--strict). {' '.join(doubts)}")
@@ -139,20 +139,6 @@ def _brain(t1c: Volume, look: Look, config: PreparationConfig, mask: Volume | No
     if FIXED not in look.with_skull and config.prepare != "all":
         return Volume(ndimage.binary_fill_holes(t1c.array != 0).astype(np.uint8), t1c.affine), AS_GIVEN
     return find_brain(t1c)
-
-
-def _on_t1c(checked: Study, moves: Mapping[str, Move], brain: Volume) -> Case:
-    """The moved images on the grid of T1ce, 0 outside the brain."""
-    volumes = {role: _moved(volume, moves.get(role)) for role, volume in checked.volumes.items()}
-    case = on_one_grid(replace(checked, volumes=volumes), FIXED)
-    mask = brain.array != 0
-    np.multiply(case.images, mask, out=case.images)
-    grids = {role: Grid(volume.shape, volume.affine) for role, volume in checked.volumes.items()}
-    return replace(case, originals=tuple(volumes[role] for role in MODALITIES), grids=grids, mask=mask)
-
-
-def _moved(volume: Volume, move: Move | None) -> Volume:
-    return volume if move is None else replace(volume, affine=move.motion @ volume.affine)
 
 
 def _doubts(moves: Mapping[str, Move]) -> list[str]:

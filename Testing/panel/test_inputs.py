@@ -5,6 +5,8 @@ from __future__ import annotations
 from open_panel import add_inputs, open_panel
 from slicer_stand_ins import FileDialog, slicer, vtk
 
+from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES
+
 
 def test_inputs_are_chosen_by_their_names_when_the_module_is_opened(monkeypatch):
     with open_panel(monkeypatch, entered=False) as panel:
@@ -72,3 +74,53 @@ def test_a_folder_without_a_case_adds_nothing(panel, tmp_path):
     panel.click("loadFolderButton")
     assert "no case found" in panel.text("messageLabel")
     assert panel.nodes() == before
+
+
+def test_what_the_images_show_is_said_when_the_window_is_idle(panel):
+    panel.inputs.choose(add_inputs())
+    assert "on one grid" in panel.text("agreementLabel")
+    panel.rest()
+    assert "will be" in panel.text("agreementLabel")
+    panel.ui.prepareComboBox.setCurrentText("As it is")
+    assert "let them be prepared" in panel.text("agreementLabel")
+    assert panel.ui.segmentButton.isEnabled()
+
+
+def test_how_images_are_prepared_is_passed_on(panel):
+    panel.inputs.choose(add_inputs())
+    panel.ui.prepareComboBox.setCurrentText("All")
+    panel.click("segmentButton")
+    assert panel.worker.asked[-1]["prepare"] == "all"
+    assert set(panel.worker.asked[-1]["volumes"]) == set(MODALITIES)
+
+
+def test_a_mask_of_images_that_are_taken_as_they_are_is_one_sentence(panel):
+    panel.inputs.choose(add_inputs())
+    panel.parameters.brainMask = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    panel.ui.prepareComboBox.setCurrentText("As it is")
+    panel.click("segmentButton")
+    assert "A brain mask was chosen" in panel.text("messageLabel")
+    assert panel.worker.asked == []
+
+
+def test_a_folder_of_dicom_is_loaded_as_it_was_scanned(panel, tmp_path):
+    from dicom_study import AXES, HEADERS, same_place, small_volume
+    from ProtoSegBrainScene.inputs import volumeOf
+
+    from ProtoSegBrainLib.simulation.dicom_series import write_series
+
+    written = {}
+    for n, (role, plane) in enumerate(zip(HEADERS, AXES, strict=True)):
+        written[role] = small_volume(n, plane, (4.0, 3.5, 5.0), (24, 20, 16))
+        write_series(tmp_path, written[role], HEADERS[role])
+    FileDialog.answers.append(str(tmp_path))
+    panel.click("loadFolderButton")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    studies = set()
+    for role, node in panel.inputs.nodes().items():
+        assert node.GetName().endswith(f" {MODALITY_NAMES[role]}")
+        assert node.GetAttribute("DICOM.SeriesDescription") == HEADERS[role].description
+        assert len(node.GetAttribute("DICOM.instanceUIDs").split()) == written[role].shape[2]
+        assert same_place(volumeOf(node), written[role])
+        studies.add(hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)))
+    assert len(studies) == 1

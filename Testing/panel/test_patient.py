@@ -178,6 +178,7 @@ def test_another_input_hides_the_result_and_the_first_brings_it_back(two):
 
 
 def test_a_moved_input_hides_the_result_until_it_is_back(two):
+    two.parameters.prepare = "As it is"
     node = two.inputs.nodes()["t1c"]
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     node.SetAndObserveTransformNodeID(transform.GetID())

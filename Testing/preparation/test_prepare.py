@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from phantom import AFFINE, EDGE, phantom
 
-from ProtoSegBrainLib.images.case import case_of
+from ProtoSegBrainLib.images.case import case_of, checked_study, on_grid_of_t1c
 from ProtoSegBrainLib.images.preprocess import prepare
 from ProtoSegBrainLib.images.study import Study, study_of_volumes
 from ProtoSegBrainLib.images.volume import Volume, resample
@@ -165,3 +165,15 @@ def test_progress_comes_to_what_is_being_done():
     fractions = [fraction for fraction, _ in heard]
     assert fractions == sorted(fractions)
     assert any("FLAIR" in message for _, message in heard)
+
+
+def test_what_was_prepared_before_is_prepared_again_as_it_was():
+    given = head()
+    given["t2f"] = moved(given["t2f"])
+    first = prepare_study(study(given), PreparationConfig(prepare="all"))
+    again = on_grid_of_t1c(checked_study(study(given)), first.preparation.moves, first.mask)
+    np.testing.assert_array_equal(again.images, first.images)
+    np.testing.assert_array_equal(again.mask, first.mask)
+    np.testing.assert_allclose(again.originals[3].affine, first.originals[3].affine)
+    with pytest.raises(ValueError, match="on the grid of T1ce"):
+        on_grid_of_t1c(checked_study(study(given)), first.preparation.moves, first.mask[1:])

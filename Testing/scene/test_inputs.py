@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from mrml import FLIPPED, GRIDS, OBLIQUE, SHAPE, a_context, a_prediction, add_inputs, bend, hierarchy_of, move
 from ProtoSegBrainScene.grid import addVolume
-from ProtoSegBrainScene.inputs import describeAgreement, proposeInputs, roleOfVolume, volumeOf
+from ProtoSegBrainScene.inputs import describeAgreement, describePlan, proposeInputs, roleOfVolume, volumeOf
 from ProtoSegBrainScene.result import showPrediction
 
 from ProtoSegBrainLib.images.case import read_case
 from ProtoSegBrainLib.images.folders import list_cases
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES
+from ProtoSegBrainLib.preparation.look import Look
 
 NAMES = {
     "BraTS2021_00002_flair": "t2f",
@@ -187,3 +188,24 @@ def test_the_names_of_real_files_give_their_roles(real_data):
     assert {role: roleOfVolume(Path(path).name.split(".")[0]) for role, path in case.files.items()} == {
         role: role for role in MODALITIES
     }
+
+
+READY, RAW, APART = Look((), False), Look(MODALITIES, True), Look((), True)
+
+
+@pytest.mark.parametrize(
+    ("look", "prepare", "has_mask", "words"),
+    [
+        (READY, "auto", False, "Skull-stripped, aligned: taken as it is. All four are on one grid"),
+        (RAW, "auto", False, "With skull, not aligned: will be aligned to T1ce, and the brain found. The result lies"),
+        (RAW, "auto", True, "With skull, not aligned: will be aligned to T1ce, and cut to the brain mask."),
+        (APART, "auto", False, "will be aligned to T1ce, and cut to the brain that T1ce shows."),
+        (READY, "auto", True, "Skull-stripped, aligned: will be cut to the brain mask."),
+        (READY, "all", False, "Skull-stripped, aligned: will be aligned to T1ce, and the brain found."),
+        (READY, "none", False, "All four are on one grid: 10 × 12 × 14 voxels of 1 × 2 × 3 mm."),
+        (RAW, "none", False, "With skull, not aligned: the network knows no such images"),
+    ],
+)
+def test_what_will_be_done(look, prepare, has_mask, words):
+    context = a_context()
+    assert words in describePlan(add_inputs(context.scene, FLIPPED), look, prepare, has_mask)

@@ -18,6 +18,7 @@ from ProtoSegBrainScene.segmentation import (
     showRegions,
 )
 
+from ProtoSegBrainLib.dicom.codes import BRAIN, CATEGORY, FOUND
 from ProtoSegBrainLib.explanation.whatif import whatif
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import CLASS_COLOURS, REGIONS
@@ -94,8 +95,11 @@ def test_our_terminology_knows_every_segment(name):
     said, entry = slicer.vtkSlicerTerminologyEntry(), slicer.vtkSlicerTerminologyEntry()
     assert terminologies.DeserializeTerminologyEntry(TERMINOLOGY_TAG[name], said)
     category, type_ = slicer.vtkSlicerTerminologyCategory(), slicer.vtkSlicerTerminologyType()
-    assert terminologies.GetNthCategoryInTerminology(TERMINOLOGY, 0, category)
-    assert category.GetCodeValue() == said.GetCategoryObject().GetCodeValue()
+    for number in range(terminologies.GetNumberOfCategoriesInTerminology(TERMINOLOGY)):
+        terminologies.GetNthCategoryInTerminology(TERMINOLOGY, number, category)
+        if category.GetCodeValue() == said.GetCategoryObject().GetCodeValue():
+            break
+    assert category.GetCodeMeaning() == said.GetCategoryObject().GetCodeMeaning()
     types = range(terminologies.GetNumberOfTypesInTerminologyCategory(TERMINOLOGY, category))
     found = set()
     for number in types:
@@ -211,3 +215,33 @@ def test_a_logic_of_another_scene_is_refused():
     other = a_context()
     with pytest.raises(ValueError, match="another scene"):
         show3D(type(context)(**{**vars(context), "segmentations": other.segmentations}), nodes, True)
+
+
+def test_what_an_earlier_version_called_enhancing_gets_its_standard_code_when_it_is_filled_again():
+    context, inputs, prediction, nodes = shown()
+    segment = nodes.segmentation.GetSegmentation().GetSegment("ET")
+    earlier = (
+        "ProtoSegBrain~SCT^49755003^Morphologically Altered Structure~SCT^86049000^Neoplasm, Primary"
+        "~99PSB^ET^Enhancing with contrast agent~Anatomic codes - DICOM master list~SCT^12738006^Brain~^^"
+    )
+    segment.SetTerminology(earlier)
+    showPrediction(context, prediction, inputs, nodes.segmentation)
+    assert segment.GetTerminology() == TERMINOLOGY_TAG["ET"]
+    assert "NCIt^C113842^Enhancing Lesion" in segment.GetTerminology()
+    chosen = TERMINOLOGY_TAG["ED"]
+    segment.SetTerminology(chosen)  # by a person
+    showPrediction(context, prediction, inputs, nodes.segmentation)
+    assert segment.GetTerminology() == chosen
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_codes_are_those_of_the_library(name):
+    entry = slicer.vtkSlicerTerminologyEntry()
+    assert contextForCore(slicer.vtkMRMLScene()).terminologies.DeserializeTerminologyEntry(TERMINOLOGY_TAG[name], entry)
+    modifier = entry.GetTypeModifierObject()
+    found = modifier if modifier.GetCodeValue() else entry.GetTypeObject()
+    code = FOUND[name]
+    assert (found.GetCodeValue(), found.GetCodingSchemeDesignator()) == (code.value, code.scheme)
+    assert found.GetCodeMeaning() == code.meaning
+    assert entry.GetCategoryObject().GetCodeValue() == CATEGORY.value
+    assert entry.GetAnatomicRegionObject().GetCodeValue() == BRAIN.value
