@@ -349,7 +349,7 @@ def test_a_folder_without_images_says_what_is_there(tmp_path):
     make(tmp_path, "study/1.dcm", "study/notes.txt")
     (tmp_path / "study" / "1.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 99)
     with pytest.raises(
-        FileNotFoundError, match=r"study/1\.dcm, study/notes\.txt \(1\.dcm is a DICOM file; convert"
+        FileNotFoundError, match=r"study/1\.dcm, study/notes\.txt \(1\.dcm is a DICOM file; give the folder"
     ) as at:
         find_case(tmp_path)
     assert "Expected names such as case_flair.nii.gz" in str(at.value)

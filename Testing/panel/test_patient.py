@@ -297,7 +297,7 @@ def test_the_whole_patient_can_be_deleted(two):
         if node is not None:
             slicer.mrmlScene.RemoveNode(node)
     two.rest()
-    assert two.result is None
+    two.wait(lambda: two.result is None)  # in a later turn of the event loop
     assert seen_over_views() == set()
     assert not any(two.inputs.nodes().values())
     assert not two.ui.messageFrame.isVisible()
