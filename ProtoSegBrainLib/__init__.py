@@ -22,6 +22,8 @@ result        tumour probabilities -> label map, how sure, how like the training
 explanation   why: contributions of prototypes, results without some of them, and whether that is the reason
 dicom         series of a scanner -> images; result -> DICOM objects
 preparation   a raw study -> aligned images, a brain mask, a case
+correction    result and a person's points -> corrected result, training case
+followup      results of one patient at several dates -> what changed
 pictures      result and explanation -> report, cards, figures
 training      patches -> a network whose prototypes are patches of real cases
 checking      a folder of cases -> what is wrong with it
@@ -36,6 +38,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ProtoSegBrainLib.correction.points import Point
+    from ProtoSegBrainLib.correction.teach import TeachConfig, teach
     from ProtoSegBrainLib.dicom.study import StudyChoice
     from ProtoSegBrainLib.evaluation.evaluate import evaluate
     from ProtoSegBrainLib.explanation.explain import explain
@@ -60,12 +64,14 @@ if TYPE_CHECKING:
 _HOME = {
     "Case": "images.case",
     "CaseFiles": "images.folders",
+    "Point": "correction.points",
     "Prediction": "result.prediction",
     "PredictConfig": "segmentation.predict",
     "PreparationConfig": "preparation.prepare",
     "Reading": "images.study",
     "Study": "images.study",
     "StudyChoice": "dicom.study",
+    "TeachConfig": "correction.teach",
     "Volume": "images.volume",
     "case_from_volumes": "images.case",
     "evaluate": "evaluation.evaluate",
@@ -82,6 +88,7 @@ _HOME = {
     "read_volume": "images.formats",
     "segment_folder": "segmentation.folder",
     "simulate_case": "simulation.simulate",
+    "teach": "correction.teach",
     "train": "training.train",
     "whatif": "explanation.whatif",
     "write_prediction": "result.prediction_files",
@@ -92,12 +99,14 @@ _HOME = {
 __all__ = [
     "Case",
     "CaseFiles",
+    "Point",
     "Prediction",
     "PredictConfig",
     "PreparationConfig",
     "Reading",
     "Study",
     "StudyChoice",
+    "TeachConfig",
     "Volume",
     "case_from_volumes",
     "evaluate",
@@ -114,6 +123,7 @@ __all__ = [
     "read_volume",
     "segment_folder",
     "simulate_case",
+    "teach",
     "train",
     "whatif",
     "write_prediction",

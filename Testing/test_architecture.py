@@ -23,15 +23,17 @@ MAY_IMPORT = {
     "explanation": {"images", "network", "patches", "result"},
     "dicom": {"images", "result"},
     "preparation": {"images", "network", "dicom"},
+    "correction": {"images", "network", "result", "explanation"},
+    "followup": set(),
     "pictures": {"images", "network", "result", "explanation"},
     "training": {"images", "network", "patches", "result", "explanation", "pictures"},
     "checking": {"images", "network", "result", "pictures"},
-    "segmentation": {"images", "network", "result", "explanation", "dicom", "preparation", "pictures"},
+    "segmentation": {"images", "network", "result", "explanation", "dicom", "preparation", "correction", "pictures"},
     "evaluation": {"images", "network", "patches", "result", "pictures", "training", "segmentation"},
     "sharing": {"images", "network"},
     "commands": {
         *("images", "network", "patches", "result", "explanation", "pictures", "training", "checking"),
-        *("segmentation", "evaluation", "sharing", "simulation", "dicom", "preparation"),
+        *("segmentation", "evaluation", "sharing", "simulation", "dicom", "preparation", "correction"),
     },
 }
 # All others load without torch: seconds matter at Slicer's start, for `--help` and for programs that only read results.

@@ -11,6 +11,7 @@ series        series
 training      train, tune
 evaluation    evaluate, benchmark, figures
 explanation   explain, whatif
+correction    teach
 prototypes    portray, cards, faithfulness, prune
 models        info, export
 model_card    the card of a model as a person reads it

@@ -22,7 +22,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from ProtoSegBrainLib.commands import data, evaluation, explanation, models, prototypes, segmentation, series, training
+from ProtoSegBrainLib.commands import (
+    correction,
+    data,
+    evaluation,
+    explanation,
+    models,
+    prototypes,
+    segmentation,
+    series,
+    training,
+)
 from ProtoSegBrainLib.commands.console import Answer, is_first_process, open_streams
 from ProtoSegBrainLib.errors import BAD_INPUT, SAYING_ENOUGH, sentence
 from ProtoSegBrainLib.files import write_whole
@@ -70,6 +80,9 @@ COMMANDS = {
         "Turn prototypes of a result off: the new result, without the network.",
         explanation.add_whatif_flags,
         explanation.whatif,
+    ),
+    "teach": Command(
+        "Correct a result by pointing: each place is a prototype.", correction.add_teach_flags, correction.teach
     ),
     "prune": Command(
         "Remove prototypes from a model and fit its last layer again.", prototypes.add_prune_flags, prototypes.prune

@@ -36,7 +36,7 @@ def add_explain_flags(parser: argparse.ArgumentParser) -> None:
 
 def explain(options: argparse.Namespace) -> Answer:
     from ProtoSegBrainLib.explanation import explain as explaining
-    from ProtoSegBrainLib.explanation.names import prototype_name
+    from ProtoSegBrainLib.explanation.names import names_of
     from ProtoSegBrainLib.result.prediction_files import read_prediction
 
     prediction = read_prediction(options.prediction, options.case_id)
@@ -44,8 +44,7 @@ def explain(options: argparse.Namespace) -> Answer:
         explanation = explaining.explain(prediction, options.at)
     else:
         explanation = explaining.explain_voxel(prediction, options.voxel)
-    names = {prototype.index: prototype_name(prototype) for prototype in prediction.evidence.prototypes}
-    return Answer(explanation.to_dict(), _explanation_table(explanation, names))
+    return Answer(explanation.to_dict(), _explanation_table(explanation, names_of(prediction.evidence)))
 
 
 def _explanation_table(explanation: Explanation, names: Mapping[int, str]) -> str:

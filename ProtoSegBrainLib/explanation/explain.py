@@ -196,13 +196,19 @@ def _explanation(prediction: Prediction, position: np.ndarray, voxel: tuple[int,
         logits=_by_class(logits),
         bias=_by_class(evidence.bias),
         probabilities=_by_class(probabilities),
-        contributions=tuple(sorted(_listed(evidence, similarities, contributions), key=lambda c: -abs(c.contribution))),
+        contributions=tuple(
+            sorted(_listed(evidence, position, similarities, contributions), key=lambda c: -abs(c.contribution))
+        ),
     )
 
 
-def _listed(evidence: Evidence, similarities: np.ndarray, contributions: np.ndarray) -> Iterator[Contribution]:
+def _listed(
+    evidence: Evidence, position: np.ndarray, similarities: np.ndarray, contributions: np.ndarray
+) -> Iterator[Contribution]:
     """One entry per prototype and class it speaks for: its own, and any other in which it has a weight."""
-    distances = evidence.distances(similarities)
+    learned, points = np.split(similarities, [evidence.n_learned])
+    of_points = [each.distance(float(s), position) for each, s in zip(evidence.taught, points, strict=True)]
+    distances = [*evidence.distances(learned), *of_points]
     for prototype, owner in enumerate(evidence.prototype_class):
         for index, class_name in enumerate(CLASSES):
             weight = float(evidence.weight[index, prototype])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ProtoSegBrainLib.explanation.explain import all_region_shares
-from ProtoSegBrainLib.explanation.names import prototype_name
+from ProtoSegBrainLib.explanation.names import names_of
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
 from ProtoSegBrainLib.network.evidence import Evidence
@@ -102,12 +102,13 @@ def coarse_brain(prediction: Prediction) -> Volume:
 
 
 def _deciding_prototypes(evidence: Evidence, shares: Mapping[int, float]) -> list[dict[str, Any]]:
+    names = names_of(evidence)
     records = {prototype.index: prototype for prototype in evidence.prototypes}
     return [
         {
             "prototype": index,
             "class": evidence.prototype_class[index],
-            "name": prototype_name(records[index]) if index in records else None,
+            "name": names.get(index),
             "share": round(share, 4),
             "case_id": records[index].case_id if index in records else None,
         }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ProtoSegBrainLib.labels import CLASSES, MODALITIES, MODALITY_NAMES, listed
-from ProtoSegBrainLib.network.evidence import Prototype
+from ProtoSegBrainLib.network.evidence import Evidence, Prototype
 
 # Differences in z-scores, that is in standard deviations of the brain's intensities.
 NOTICEABLE, MARKED = 0.8, 2.5
@@ -34,6 +34,20 @@ def prototype_name(prototype: Prototype) -> str:
     tissue = _TISSUE_OF[prototype.class_name](prototype, values)
     looks = _looks(values)
     return f"{looks}: {tissue}" if looks else tissue
+
+
+def names_of(evidence: Evidence) -> dict[int, str]:
+    """What the prototypes of a result are called, by number; of a model that was never projected only points."""
+    learned = {prototype.index: prototype_name(prototype) for prototype in evidence.prototypes}
+    return learned | {
+        index: channel_name(evidence, index) for index in range(evidence.n_learned, len(evidence.prototype_class))
+    }
+
+
+def channel_name(evidence: Evidence, index: int) -> str:
+    """How a sentence points at a prototype of a result: "prototype 7", "your point 2"."""
+    behind = index - evidence.n_learned
+    return f"prototype {index}" if behind < 0 else f"your point {evidence.taught[behind].number}"
 
 
 def _looks(values: Mapping[str, float]) -> str:

@@ -6,11 +6,12 @@ The network is not run: logits are linear in the similarities, and the similarit
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from ProtoSegBrainLib.explanation.names import channel_name
 from ProtoSegBrainLib.images.volume import INDEX_TOLERANCE, corners
 from ProtoSegBrainLib.network.evidence import Evidence, require_prototypes
 from ProtoSegBrainLib.result.decision import RELABELLED, decide
@@ -38,9 +39,24 @@ def whatif(
     started = time.perf_counter()
     require_prototypes(prediction.evidence.prototype_class, prediction.model["name"])
     factors = _factors(prediction.evidence, disabled, weights or {})
-    evidence = _changed(prediction.evidence, factors)
+    changed = _changed(prediction.evidence, factors)
+    after = decided_anew(prediction, prediction.similarities, changed, _what_changed(changed, factors))
+    return replace(after, timings_s={"whatif": round(time.perf_counter() - started, 4)})
+
+
+def decided_anew(
+    prediction: Prediction, similarities: np.ndarray, evidence: Evidence, said: Sequence[str]
+) -> Prediction:
+    """The result with another last layer, or other similarities: decided as ``predict`` decides.
+
+    Args:
+        prediction: What is changed.
+        similarities: (P, x, y, z) float32 on its prototype grid.
+        evidence: The last layer on them.
+        said: Sentences on what was changed.
+    """
     network_affine, shape = _network_grid(prediction)
-    tumour = _tumour_probabilities(prediction.similarities, evidence, shape)
+    tumour = _tumour_probabilities(similarities, evidence, shape)
     brain = prediction.probabilities[0] < 1
     label, probabilities, sentences = decide(tumour, network_affine, brain, prediction.affine, evidence.calibration)
     kept = [sentence for sentence in prediction.warnings if not sentence.startswith(RELABELLED)]
@@ -48,10 +64,10 @@ def whatif(
         prediction,
         label=label,
         probabilities=probabilities,
+        similarities=similarities,
         volumes_ml=volumes_ml(label, prediction.affine),
         evidence=evidence,
-        timings_s={"whatif": round(time.perf_counter() - started, 4)},
-        warnings=(*kept, *_what_changed(evidence, factors), *sentences),
+        warnings=(*kept, *said, *sentences),
         disagreement=None,  # of the views: they were not looked at again
         findings={},
     )
@@ -81,7 +97,7 @@ def _changed(evidence: Evidence, factors: np.ndarray) -> Evidence:
 
 def _what_changed(evidence: Evidence, factors: np.ndarray) -> tuple[str, ...]:
     changes = [
-        f"prototype {index} ({evidence.prototype_class[index]}) "
+        f"{channel_name(evidence, index)} ({evidence.prototype_class[index]}) "
         + (f"counts {factor:g} times" if factor else "is turned off")
         for index, factor in enumerate(factors)
         if factor != 1

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
+logger = logging.getLogger(__name__)
+
+Output = TypeVar("Output")
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -83,6 +89,37 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+def first_that_fits(
+    attempts: Sequence[Attempt], run: Callable[[Attempt], Output], case_id: str
+) -> tuple[Output, Attempt, list[str]]:
+    """What the first attempt that does not run out of memory gives, that attempt, and what a user should know.
+
+    Raises:
+        MemoryError: None fits.
+        ValueError: There is no attempt.
+    """
+    warnings: list[str] = []
+    for attempt, following in itertools.zip_longest(attempts, attempts[1:]):
+        try:
+            output = run(attempt)
+        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if not is_out_of_memory(error):
+                raise
+            if following is None:
+                raise MemoryError(
+                    f"Case {case_id}: out of memory with {attempt}, which needs the least. "
+                    "Close other programs, or use a machine with more memory."
+                ) from error
+        else:
+            return output, attempt, warnings
+        # Out here the traceback, and with it the tensors of the failed attempt, is gone.
+        warnings.append(f"Out of memory on {attempt}; the network was run on {following} instead.")
+        logger.warning(warnings[-1])
+        if attempt.device.type == "cuda":
+            torch.cuda.empty_cache()
+    raise ValueError("No attempt was given.")
 
 
 def peak_memory_mib(device: str) -> float | None:

@@ -22,6 +22,10 @@ QUANTILES = 101
 SIMILARITIES = ("log", "cosine")
 SURROUNDINGS = (*CLASSES, "outside")
 LARGEST_STRIDE = 64
+FARTHEST = 4.0
+"""Standard deviations from a person's point within which it counts."""
+LENGTH_TOLERANCE = 1e-3
+"""Of a unit vector that went through JSON."""
 
 
 def no_prototypes(model: str) -> str:
@@ -111,6 +115,75 @@ class Prototype:
         return float(np.interp(per_cent, scale, self.similarity_quantiles))
 
 
+@dataclass(frozen=True)
+class TaughtPrototype:
+    """A prototype that a person made by pointing at a place of the very case: the embedding there.
+
+    Its similarity to a place is ``log((d + 1) / (d + epsilon))`` less its value at ``reach``, not below 0, times a
+    Gaussian of the distance in the patient: what is far away is not meant, however alike.
+
+    Attributes:
+        number: 1, 2, ... as the person counts.
+        class_name: The class it speaks for; background: no tumour.
+        position_mm: The place in the case's RAS space; the middle of a painted piece.
+        embedding: Of unit length.
+        epsilon: Of the logarithm.
+        reach: Squared distance on the unit sphere from which the similarity is 0.
+        sigma_mm: Of the Gaussian.
+        voxels: Of the prototypes' grid whose mean embedding it is; more than one for a painted piece.
+    """
+
+    number: int
+    class_name: str
+    position_mm: tuple[float, float, float]
+    embedding: tuple[float, ...]
+    epsilon: float
+    reach: float
+    sigma_mm: float
+    voxels: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a class that there is not, and numbers from which no similarity follows."""
+        require(self.class_name in CLASSES, f"class_name must be one of {', '.join(CLASSES)}, not {self.class_name!r}")
+        require(self.number > 0, f"number must be 1 or more, not {self.number}")
+        require(bool(np.isfinite(self.position_mm).all()), f"position_mm must be numbers, not {self.position_mm}")
+        length = float(np.linalg.norm(self.embedding))
+        require(abs(length - 1) < LENGTH_TOLERANCE, f"embedding must have unit length, not {length:.4g}")
+        require(0 < self.epsilon < 1, f"epsilon must lie between 0 and 1, not {self.epsilon}")
+        require(0 < self.reach <= 4, f"reach must lie between 0 and 4, not {self.reach}")
+        require(self.sigma_mm > 0, f"sigma_mm must be positive, not {self.sigma_mm}")
+
+    @property
+    def largest_similarity(self) -> float:
+        """Of the place with itself."""
+        return float(np.log(1 / self.epsilon)) - log_similarity(self.reach, self.epsilon)
+
+    @property
+    def farthest_mm(self) -> float:
+        """From which a place is too far away to count."""
+        return FARTHEST * self.sigma_mm
+
+    def nearness(self, position_mm: np.ndarray) -> np.ndarray:
+        """(..., 3) RAS mm -> (...): the Gaussian, 1 at the place itself, 0 beyond four deviations."""
+        square = ((np.asarray(position_mm) - self.position_mm) ** 2).sum(axis=-1) / self.sigma_mm**2
+        return np.where(square <= FARTHEST**2, np.exp(-0.5 * square), 0.0)
+
+    def likeness(self, distances: np.ndarray) -> np.ndarray:
+        """Squared distances on the unit sphere -> similarity before the Gaussian."""
+        unlimited = np.log1p((1 - self.epsilon) / (distances + self.epsilon))
+        return np.asarray(np.maximum(unlimited - log_similarity(self.reach, self.epsilon), 0))
+
+    def distance(self, similarity: float, position_mm: np.ndarray) -> float:
+        """The squared distance on the unit sphere that a place has with this similarity; ``reach`` for 0."""
+        own = similarity / max(float(self.nearness(position_mm)), 1e-12) + log_similarity(self.reach, self.epsilon)
+        return max(float((1 - self.epsilon) / np.expm1(own) - self.epsilon), 0.0)
+
+
+def log_similarity(distance: float, epsilon: float) -> float:
+    """log((d + 1) / (d + epsilon))."""
+    return float(np.log((distance + 1) / (distance + epsilon)))
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """The last layer of a model and what its numbers mean; without prototypes (P = 0) only the calibration does.
@@ -125,6 +198,7 @@ class Evidence:
         prototype_stride: Voxels of the network's grid per voxel of the prototypes' grid.
         prototypes: Their records, in order; () where the model was never projected.
         calibration: Of the model.
+        taught: Prototypes that a person made for this case: the last of the P, which have no records.
     """
 
     prototype_class: tuple[str, ...]
@@ -136,6 +210,7 @@ class Evidence:
     prototype_stride: int = 2
     prototypes: tuple[Prototype, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
+    taught: tuple[TaughtPrototype, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse parts that do not belong together."""
@@ -155,6 +230,13 @@ class Evidence:
             1 <= self.prototype_stride <= LARGEST_STRIDE,
             f"prototype_stride must lie between 1 and {LARGEST_STRIDE}, not {self.prototype_stride}",
         )
+        own, last = [each.class_name for each in self.taught], self.prototype_class[self.n_learned :]
+        require(own == [*last], f"taught prototypes are of {', '.join(own)}, but the last ones of {', '.join(last)}")
+
+    @property
+    def n_learned(self) -> int:
+        """The model's own prototypes, without those that a person made for this case."""
+        return max(len(self.prototype_class) - len(self.taught), 0)
 
     @classmethod
     def none(cls, stride: int, calibration: Calibration) -> Evidence:
@@ -178,13 +260,18 @@ class Evidence:
         """Of a patch with itself, at distance 0."""
         return 1.0 if self.similarity == "cosine" else float(np.log(1 / self.epsilon)) - self._zero
 
+    def largest_similarity_to(self, prototype: int) -> float:
+        """The same of one prototype, a person's point perhaps."""
+        behind = prototype - self.n_learned
+        return self.largest_similarity if behind < 0 else self.taught[behind].largest_similarity
+
     @property
     def _zero(self) -> float:
         """The unlimited log-similarity at ``reach``, which is taken off."""
-        return 0.0 if self.reach is None else float(np.log((self.reach + 1) / (self.reach + self.epsilon)))
+        return 0.0 if self.reach is None else log_similarity(self.reach, self.epsilon)
 
     def distances(self, similarities: np.ndarray) -> np.ndarray:
-        """Similarities -> squared L2 distances on the unit sphere, 0 to 4; the inverse of the similarity.
+        """Similarities to learned prototypes -> squared L2 distances on the unit sphere, 0 to 4.
 
         For a similarity averaged over views or between voxels it is the distance that has this similarity; for a
         similarity of 0 it is ``reach``, from where all distances have it.
@@ -197,7 +284,8 @@ class Evidence:
 
     def percentile(self, prototype: int, similarity: float) -> float | None:
         """Per cent of its class's true training voxels that are less similar to a prototype; None if unknown."""
-        quantiles = self.prototypes[prototype].similarity_quantiles if self.prototypes else ()
+        known = prototype < len(self.prototypes)
+        quantiles = self.prototypes[prototype].similarity_quantiles if known else ()
         if not quantiles:
             return None
         if similarity <= quantiles[0]:  # many may have a similarity of 0; none has less
@@ -214,6 +302,7 @@ class Evidence:
             **content,
             "prototypes": [asdict(prototype) for prototype in self.prototypes],
             "calibration": asdict(self.calibration),
+            **({"taught": [asdict(each) for each in self.taught]} if self.taught else {}),
         }
 
     @classmethod
@@ -224,7 +313,8 @@ class Evidence:
             ValueError: It is not what ``to_dict`` gives; the message names the place.
         """
         plain: _PlainEvidence = stored(content, _PlainEvidence)
-        require_records(plain.prototypes, plain.prototype_class)
+        count = len(plain.prototype_class) - len(plain.taught)
+        require_records(plain.prototypes, plain.prototype_class[: max(count, 0)])
         members = {field.name: getattr(plain, field.name) for field in fields(plain)}
         try:
             with np.errstate(over="ignore"):  # what is too large for it is refused with all that is no number
@@ -247,6 +337,7 @@ class _PlainEvidence:
     prototype_stride: int
     prototypes: tuple[Prototype, ...]
     calibration: Calibration
+    taught: tuple[TaughtPrototype, ...] = field(default=(), metadata={"older": ()})
 
 
 def require_records(prototypes: Sequence[Prototype], prototype_class: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ProtoSegBrainLib.labels import CLASSES
 from ProtoSegBrainLib.network.device import at_precision
+from ProtoSegBrainLib.network.model import ProtoSegNet
 from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
 
 # Prototypes, last layer and calibration take the voxels by slices that the processor's cache holds: half the time of
@@ -53,6 +54,24 @@ def run_views(
         similarities, logits = _windows(network, images.flip(1), precision, tile)
         views.append((similarities.flip(1), logits.flip(1)))
     return views
+
+
+def run_embedding(network: ProtoSegNet, images: Tensor, precision: torch.dtype, *, tile: int | None = None) -> Tensor:
+    """What is compared with the prototypes: unit vectors (C, x, y, z) float32 on the prototype grid of padded images.
+
+    Arguments as of ``run_network``.
+    """
+    images = _pad(images.to(precision), network.size_multiple)
+    size, stride = images.shape[1:], network.stride
+    whole = images.new_empty(network.config.embedding_channels, *(n // stride for n in size), dtype=torch.float32)
+    for core, window in tiles(size, tile or max(size), network.receptive_field, network.size_multiple):
+        with at_precision(precision, images.device):
+            part = network.embed(_cut(images, window)[None])[0]
+        target = [slice(c.start // stride, c.stop // stride) for c in core]
+        offsets = [(c.start - w.start) // stride for c, w in zip(core, window, strict=True)]
+        source = [slice(o, o + t.stop - t.start) for o, t in zip(offsets, target, strict=True)]
+        _cut(whole, target).copy_(_cut(part, source))
+    return whole
 
 
 def mean_of(views: Sequence[Tensor]) -> Tensor:

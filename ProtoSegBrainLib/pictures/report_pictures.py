@@ -219,8 +219,8 @@ def _leading_prototypes(prediction: Prediction, said: Mapping[str, Any]) -> list
 def _similarity(scene: _Scene, prediction: Prediction, index: int) -> SimilarityMap:
     evidence = prediction.evidence
     values = scene.views[0].sample(Volume(prediction.similarities[index], prediction.similarity_affine))
-    typical = evidence.prototypes[index].similarity_at(50) if evidence.prototypes else None
-    heat = _heat_map(scene, values, evidence.largest_similarity)
+    typical = evidence.prototypes[index].similarity_at(50) if index < len(evidence.prototypes) else None
+    heat = _heat_map(scene, values, evidence.largest_similarity_to(index))
     return SimilarityMap(heat, index, evidence.prototype_class[index], typical)
 
 

@@ -112,8 +112,9 @@ def _distances(distance: np.ndarray, brain: np.ndarray, tumour: np.ndarray) -> d
 
 
 def nearest_distance(evidence: Evidence, similarities: np.ndarray) -> np.ndarray | None:
-    """(P, x, y, z) similarities -> squared distance to the nearest prototype (x, y, z); None without prototypes."""
-    return evidence.distances(similarities.max(axis=0)) if len(similarities) else None
+    """(P, x, y, z) similarities -> squared distance to the nearest learned prototype (x, y, z); None without any."""
+    learned = similarities[: evidence.n_learned]
+    return evidence.distances(learned.max(axis=0)) if len(learned) else None
 
 
 def fit_familiarity(looks: Sequence[Mapping[str, float]], likenesses: Sequence[Mapping[str, float]]) -> Familiarity:

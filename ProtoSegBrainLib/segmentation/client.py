@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ProtoSegBrainLib.correction.embedding import Embedding
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainLib.segmentation.exchange import send_volumes
@@ -93,16 +94,25 @@ class Worker:
         Raises:
             OSError: The worker cannot be started, or the images could not be written; nothing stays behind.
         """
-        self._start()  # before the images are written, so that it loads torch meanwhile
-        folder = Path(tempfile.mkdtemp(prefix="protosegbrain_"))
-        try:
-            send_volumes(volumes, folder / "volumes")
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        asked = {"folder": str(folder), "case_id": case_id, "model": _absolute(model), "device": device, "tta": tta}
-        asked["prepare"] = prepare
-        return self._ask({"task": "segment", **asked}, folder)
+        asked = {"case_id": case_id, "model": _absolute(model), "device": device, "tta": tta, "prepare": prepare}
+        return self._ask_with_images({"task": "segment", **asked}, volumes)
+
+    def embed(
+        self,
+        volumes: Mapping[str, Volume],
+        case_id: str,
+        *,
+        model: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        prepare: str = "none",
+    ) -> int:
+        """Ask for the ``Embedding`` of images that were segmented; returns the number of the request.
+
+        Arguments, and what is raised, as of ``segment``. Where they are those of its last request, what was made of a
+        raw study is still there, and the network alone is run.
+        """
+        asked = {"case_id": case_id, "model": _absolute(model), "device": device, "prepare": prepare}
+        return self._ask_with_images({"task": "embed", **asked}, volumes)
 
     def check(self, *, model: str | os.PathLike[str] | None = None) -> int:
         """Ask what there is to compute with (the values of environment.py); returns the number of the request.
@@ -140,6 +150,13 @@ class Worker:
             raise TypeError(f"Request {request} did not ask for a segmentation; take wait_for_values.")
         return prediction
 
+    def wait_for_embedding(self, request: int) -> Embedding:
+        """The answer to a request of ``embed``; raises as ``wait`` does."""
+        embedding = self._answer(request, None).embedding
+        if embedding is None:
+            raise TypeError(f"Request {request} did not ask for an embedding.")
+        return embedding
+
     def wait_for_values(self, request: int) -> dict[str, Any]:
         """The answer to a request of ``check``; raises as ``wait`` does."""
         return self._answer(request, None).values
@@ -161,6 +178,16 @@ class Worker:
         if self._process is None:
             self._process = Process(self._command, self._environment, self._log)
         return self._process
+
+    def _ask_with_images(self, values: Mapping[str, Any], volumes: Mapping[str, Volume]) -> int:
+        self._start()  # before the images are written, so that it loads torch meanwhile
+        folder = Path(tempfile.mkdtemp(prefix="protosegbrain_"))
+        try:
+            send_volumes(volumes, folder / "volumes")
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return self._ask({**values, "folder": str(folder)}, folder)
 
     def _ask(self, values: Mapping[str, Any], folder: Path | None) -> int:
         self._last_request += 1

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ProtoSegBrainLib.correction.embedding import Embedding
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.network.evidence import Evidence
 from ProtoSegBrainLib.result.prediction import Prediction
@@ -65,6 +66,24 @@ def receive_prediction(folder: Path) -> Prediction:
         evidence = Evidence.from_dict(values["evidence"])
         members: dict[str, Any] = {**values, **arrays, "evidence": evidence, "warnings": tuple(values["warnings"])}
         return Prediction(**members)
+
+
+def send_embedding(embedding: Embedding, folder: Path) -> None:
+    """Write an embedding into a folder that is made here; raises as ``send_volumes`` does."""
+    with _new_folder(folder):
+        arrays = {"vectors": embedding.vectors.astype(np.float16), "affine": embedding.affine}
+        _send(arrays, {"case_id": embedding.case_id, "model": embedding.model}, folder)
+
+
+def receive_embedding(folder: Path) -> Embedding:
+    """What ``send_embedding`` wrote, to half precision.
+
+    Raises:
+        ValueError: The folder does not hold an embedding that was sent whole.
+    """
+    arrays, values = _receive(folder)
+    with _damage_named(folder):
+        return Embedding(vectors=arrays["vectors"].astype(np.float32), affine=arrays["affine"], **values)
 
 
 def _send(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], folder: Path) -> None:

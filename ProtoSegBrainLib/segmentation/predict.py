@@ -6,8 +6,6 @@ The whole brain goes through the network in one window. Logits stay on the proto
 
 from __future__ import annotations
 
-import itertools
-import logging
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, get_args
@@ -21,7 +19,7 @@ from ProtoSegBrainLib.explanation.findings import doubts, findings
 from ProtoSegBrainLib.images.case import Case
 from ProtoSegBrainLib.images.preprocess import NetworkInput, prepare, to_reference
 from ProtoSegBrainLib.labels import CLASSES, REGIONS
-from ProtoSegBrainLib.network.device import Attempt, Device, Precision, is_out_of_memory, plan
+from ProtoSegBrainLib.network.device import Attempt, Device, Precision, first_that_fits, plan
 from ProtoSegBrainLib.network.inference import SLICES_AT_ONCE, calibrated, fuse_for_inference, mean_of, run_views
 from ProtoSegBrainLib.network.networks import regions_of
 from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
@@ -31,8 +29,6 @@ from ProtoSegBrainLib.result.decision import decide
 from ProtoSegBrainLib.result.familiarity import look_of
 from ProtoSegBrainLib.result.prediction import Prediction, prototype_affine, volumes_ml, what_is_not_found
 from ProtoSegBrainLib.result.uncertainty import disagreement
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,8 +82,9 @@ def predict(
     clock.lap("prepare")
 
     progress(0.3, "Running the network")
-    output, used, warnings = _run_first_that_fits(
-        attempts, network, network_input, card.calibration.temperature, config.tta
+    temperature = card.calibration.temperature
+    output, used, warnings = first_that_fits(
+        attempts, lambda attempt: _run(attempt, network, network_input, temperature, config.tta), case.case_id
     )
     clock.lap("network")
 
@@ -145,36 +142,6 @@ class _Output(NamedTuple):
     similarities: np.ndarray
     tumour: np.ndarray
     disagreement: np.ndarray | None
-
-
-def _run_first_that_fits(
-    attempts: list[Attempt],
-    network: SegmentationNet,
-    network_input: NetworkInput,
-    temperature: tuple[float, ...],
-    tta: bool,
-) -> tuple[_Output, Attempt, list[str]]:
-    """The output of the first attempt that does not run out of memory, that attempt, and what a user should know."""
-    warnings: list[str] = []
-    for attempt, following in itertools.zip_longest(attempts, attempts[1:]):
-        try:
-            output = _run(attempt, network, network_input, temperature, tta)
-        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            if not is_out_of_memory(error):
-                raise
-            if following is None:
-                raise MemoryError(
-                    f"Case {network_input.case_id}: out of memory with {attempt}, which needs the least. "
-                    "Close other programs, or use a machine with more memory."
-                ) from error
-        else:
-            return output, attempt, warnings
-        # Out here the traceback, and with it the tensors of the failed attempt, is gone.
-        warnings.append(f"Out of memory on {attempt}; the network was run on {following} instead.")
-        logger.warning(warnings[-1])
-        if attempt.device.type == "cuda":
-            torch.cuda.empty_cache()
-    raise ValueError("No attempt was given.")
 
 
 @torch.inference_mode()

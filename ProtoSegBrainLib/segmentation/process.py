@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ProtoSegBrainLib.correction.embedding import Embedding
 from ProtoSegBrainLib.result.prediction import Prediction
-from ProtoSegBrainLib.segmentation.exchange import receive_prediction
+from ProtoSegBrainLib.segmentation.exchange import receive_embedding, receive_prediction
 
 KEPT_LINES = 500
 """Of the worker's messages."""
@@ -41,10 +42,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Done:
-    """The answer to a request: the ``prediction`` of ``segment``, the ``values`` of ``check``."""
+    """The answer to a request: the ``prediction`` of ``segment``, the ``embedding`` of ``embed``, ``values``."""
 
     request: int
     prediction: Prediction | None = None
+    embedding: Embedding | None = None
     values: dict[str, Any] = field(default_factory=dict)
 
 
@@ -70,13 +72,16 @@ Event = Progress | Done | Failed
 
 @dataclass(frozen=True)
 class Arrived:
-    """A result that lies in a folder."""
+    """A result that lies in a folder, or an embedding."""
 
     request: int
     folder: Path
+    is_embedding: bool = False
 
     def read(self) -> Done | Failed:
         try:
+            if self.is_embedding:
+                return Done(self.request, embedding=receive_embedding(self.folder))
             return Done(self.request, receive_prediction(self.folder))
         except (OSError, ValueError, MemoryError, KeyError) as error:
             return Failed(self.request, "internal", f"The result could not be read: {error}", traceback.format_exc())
@@ -169,6 +174,8 @@ def _event(line: str) -> Event | Arrived | None:
             return Progress(request, values["fraction"], values["message"])
         if kind == "failed":
             return Failed(request, values["kind"], values["message"], values["details"])
+        if "embedding" in values:
+            return Arrived(request, Path(values["embedding"]), is_embedding=True)
         folder = values.pop("folder", None)
         return Arrived(request, Path(folder)) if folder else Done(request, values=values["values"])
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -7,6 +7,9 @@ One JSON object a line. Requests, on standard input:
     it, or the worker does if the sender is gone. ``model`` is a path or null for the bundled weights; ``precision``
     may be given, too, and ``prepare``: none (the default), auto or all, as of ``PreparationConfig``. An image "brain"
     among the volumes is a person's mask of the brain.
+``{"id": 3, "task": "embed", "folder": ..., "case_id": ..., "model": null, "device": "auto"}``
+    As ``segment``, for the ``Embedding`` by which points of a person are learned. Of the images of the last request,
+    what was made of a raw study is still there.
 ``{"id": 2, "task": "check", "model": null}``
     What there is to compute with (environment.py).
 ``{"task": "stop"}``
@@ -18,6 +21,8 @@ Events, on standard output, where nothing else is ever written:
 
 ``{"id": 1, "event": "done", "folder": ...}`` or ``{"id": 2, "event": "done", "values": {...}}``
     The last event of a request; the folder holds the result (``exchange.receive_prediction``).
+``{"id": 3, "event": "done", "embedding": ...}``
+    The same with a folder that holds an embedding (``exchange.receive_embedding``).
 ``{"id": 1, "event": "failed", "kind": "input", "message": ..., "details": ...}``
     The last event, too. ``input``: something that was sent must change; ``internal``: all else.
 
@@ -36,15 +41,20 @@ import shutil
 import sys
 import threading
 import traceback
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
 from ProtoSegBrainLib.errors import BAD_INPUT, sentence
-from ProtoSegBrainLib.progress import part_of
+from ProtoSegBrainLib.progress import Progress, part_of
 from ProtoSegBrainLib.segmentation.environment import environment
 
 if TYPE_CHECKING:
+    from ProtoSegBrainLib.images.case import Case
+    from ProtoSegBrainLib.images.volume import Volume
     from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
     from ProtoSegBrainLib.network.weights import ModelCard
 
@@ -78,6 +88,7 @@ class Server:
         self._events = events
         self._idle_s = 60 * idle_minutes
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._kept: tuple[object, Case] | None = None
         self._model: tuple[tuple[object, ...], tuple[SegmentationNet, ModelCard]] | None = None
 
     def serve(self) -> str:
@@ -112,8 +123,8 @@ class Server:
             number = request.get("id")
             if request["task"] == STOP:
                 return STOP
-            answer = self._segment(request) if request["task"] == "segment" else _check(request)
-            self._tell(number, "done", **answer)
+            do = {"segment": self._segment, "embed": self._embed, "check": _check}[request["task"]]
+            self._tell(number, "done", **do(request))
         except Exception as error:
             traceback.print_exc()
             kind = "input" if isinstance(error, BAD_INPUT) else "internal"
@@ -124,29 +135,55 @@ class Server:
         self._events.write(json.dumps({"id": number, "event": event, **values}) + "\n")
         self._events.flush()
 
-    def _segment(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        from ProtoSegBrainLib.images.study import study_of_volumes
-        from ProtoSegBrainLib.preparation.prepare import PreparationConfig, prepare_study
-        from ProtoSegBrainLib.segmentation.exchange import receive_volumes, send_prediction
-        from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
-
+    def _progress_of(self, request: Mapping[str, Any]) -> Progress:
         def on_progress(fraction: float, message: str) -> None:
             self._tell(request["id"], "progress", fraction=round(fraction, 4), message=message)
 
-        folder = Path(request["folder"])
+        return on_progress
+
+    def _segment(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        from ProtoSegBrainLib.segmentation.exchange import send_prediction
+        from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
+
+        on_progress, folder = self._progress_of(request), Path(request["folder"])
         chosen = {name: request[name] for name in ("device", "precision", "tta") if name in request}
         config = PredictConfig(**chosen)
         on_progress(0.0, "Loading the model")
         model = self._load(request.get("model"))
         on_progress(0.02, "Reading the images")
-        volumes = receive_volumes(folder / "volumes")
-        mask, how = volumes.pop(BRAIN, None), PreparationConfig(request.get("prepare", "none"))
-        study = study_of_volumes(volumes, request["case_id"])
-        case = prepare_study(study, how, part_of(on_progress, 0.05, 0.55), mask)
+        case = self._case(request, part_of(on_progress, 0.05, 0.55))
         prediction = predict(case, model, config, part_of(on_progress, 0.55, 0.95))
         on_progress(0.95, "Handing over the result")
         send_prediction(prediction, folder / "prediction")
         return {"folder": str(folder / "prediction")}
+
+    def _embed(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        from ProtoSegBrainLib.correction.embedding import embedding_of
+        from ProtoSegBrainLib.segmentation.exchange import send_embedding
+
+        on_progress, folder = self._progress_of(request), Path(request["folder"])
+        model = self._load(request.get("model"))
+        case = self._case(request, part_of(on_progress, 0.0, 0.5))
+        on_progress(0.5, "Running the network")
+        embedding = embedding_of(case, model, request.get("device", "auto"), request.get("precision", "auto"))
+        send_embedding(embedding, folder / "embedding")
+        return {"embedding": str(folder / "embedding")}
+
+    def _case(self, request: Mapping[str, Any], on_progress: Progress) -> Case:
+        """The images of a request as a case; those of the last one are prepared still."""
+        from ProtoSegBrainLib.images.study import study_of_volumes
+        from ProtoSegBrainLib.preparation.prepare import PreparationConfig, prepare_study
+        from ProtoSegBrainLib.segmentation.exchange import receive_volumes
+
+        volumes, how = receive_volumes(Path(request["folder"]) / "volumes"), request.get("prepare", "none")
+        marks = {role: _mark(volume) for role, volume in volumes.items()}
+        asked = (request["case_id"], how, marks)
+        if self._kept is None or self._kept[0] != asked:
+            self._kept = None
+            mask = volumes.pop(BRAIN, None)
+            study = study_of_volumes(volumes, request["case_id"])
+            self._kept = asked, prepare_study(study, PreparationConfig(how), on_progress, mask)
+        return self._kept[1]
 
     def _load(self, path: str | None) -> tuple[SegmentationNet, ModelCard]:
         """The model of the last request, if the files of this one are the same and unchanged."""
@@ -167,13 +204,20 @@ def _parsed(line: str) -> dict[str, Any]:
         ValueError: It is none, or lacks something.
     """
     request = json.loads(line)
-    needed = {"segment": {"id", "task", "folder", "case_id"}, "check": {"id", "task"}, STOP: {"task"}}
+    images = {"id", "task", "folder", "case_id"}
+    needed = {"segment": images, "embed": images, "check": {"id", "task"}, STOP: {"task"}}
     if not isinstance(request, dict) or request.get("task") not in needed:
         raise ValueError(f"Expected a JSON object with a task of {', '.join(needed)}; got {line.strip()[:200]}")
     missing = needed[request["task"]] - set(request)
     if missing:
         raise ValueError(f"A request to {request['task']} needs {', '.join(sorted(missing))}; got {line.strip()[:200]}")
     return request
+
+
+def _mark(volume: Volume) -> tuple[object, ...]:
+    """By which the same image is known again."""
+    array = np.ascontiguousarray(volume.array.T)
+    return array.shape, zlib.crc32(array.data.cast("B")), volume.affine.tobytes()
 
 
 def _check(request: Mapping[str, Any]) -> dict[str, Any]:
