@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ProtoSegBrainLib.network.segmentation_net import SegmentationNet
     from ProtoSegBrainLib.network.weights import ModelCard
 
-DRAWN_PER_GUARD = 20
-"""Places that are looked at for each guard that is wanted."""
+LEAST_SIGMA_MM = 2.0
+"""However near a point lies to one of another class."""
 CORRECTED = "Corrected by a person: "
 """How the sentence begins that says how many points there are."""
 
@@ -40,10 +40,10 @@ class TeachConfig:
     epsilon: float = field(default=0.1, metadata={"help": "of the logarithm of the similarity"})
     reach: float = field(default=1.0, metadata={"help": "squared distance from which a place is unlike a point"})
     sigma_mm: float = field(default=20.0, metadata={"help": "how far a point counts: deviation of a Gaussian in mm"})
-    margin: float = field(default=6.0, metadata={"help": "by which its class leads at the point, in logits"})
-    guards: int = field(default=400, metadata={"help": "sure places of other classes that are looked at"})
-    guard_price: float = field(default=10.0, metadata={"help": "of what they lose of their lead"})
-    guard_probability: float = field(default=0.9, metadata={"help": "from which a place is sure"})
+    margin: float = field(default=4.0, metadata={"help": "by which its class leads at the point, in logits"})
+    apart: float = field(
+        default=0.5, metadata={"help": "of the distance to an alike point of another class, the largest deviation"}
+    )
 
 
 def teach(
@@ -113,14 +113,18 @@ def with_points(
 ) -> tuple[Evidence, np.ndarray]:
     """Last layer and similarities (P + U, x, y, z) with points, before anything is decided.
 
+    Points of different classes at places that are alike share the ground between them: none reaches far beyond the
+    middle. Without that their weights would outbid each other.
+
     Args:
         before: Without any point.
         embedding: Of the case.
         taught: Numbered from 1.
         config: How the weights are fitted.
     """
+    taught = _kept_apart(taught, config)
     maps = np.stack([similarity_map(embedding, each) for each in taught])
-    weights = _weights(before, embedding, taught, maps, config)
+    weights = _weights(before, embedding, taught, maps, config.margin)
     return _widened(before.evidence, taught, weights), _appended(before.similarities, maps)
 
 
@@ -209,37 +213,31 @@ def _numbered(taught: Sequence[TaughtPrototype]) -> tuple[TaughtPrototype, ...]:
     return tuple(replace(each, number=number) for number, each in enumerate(by_place.values(), start=1))
 
 
+def _kept_apart(taught: Sequence[TaughtPrototype], config: TeachConfig) -> tuple[TaughtPrototype, ...]:
+    """The points with a deviation that no alike point of another class contradicts."""
+    return tuple(replace(each, sigma_mm=_deviation_mm(each, taught, config.apart)) for each in taught)
+
+
+def _deviation_mm(each: TaughtPrototype, taught: Sequence[TaughtPrototype], apart: float) -> float:
+    rivals = [other for other in taught if other.class_name != each.class_name and _is_alike(each, other)]
+    distances_mm = [float(np.linalg.norm(np.subtract(each.position_mm, other.position_mm))) for other in rivals]
+    return round(min([each.sigma_mm, *(max(apart * mm, LEAST_SIGMA_MM) for mm in distances_mm)]), 3)
+
+
+def _is_alike(each: TaughtPrototype, other: TaughtPrototype) -> bool:
+    distance = max(2 - 2 * float(np.dot(each.embedding, other.embedding)), 0.0)
+    return float(each.likeness(np.array(distance))) > 0
+
+
 def _weights(
-    before: Prediction,
-    embedding: Embedding,
-    taught: Sequence[TaughtPrototype],
-    maps: np.ndarray,
-    config: TeachConfig,
+    before: Prediction, embedding: Embedding, taught: Sequence[TaughtPrototype], maps: np.ndarray, margin: float
 ) -> np.ndarray:
-    owners = np.array([CLASSES.index(each.class_name) for each in taught])
     clicked = _index(embedding.affine, np.array([each.position_mm for each in taught]))
-    points = _places(before, maps, np.ravel_multi_index(np.rint(clicked).astype(int).T, maps.shape[1:], mode="clip"))
-    points = points._replace(classes=owners)
-    return fit_weights(points, owners, config.margin, _guards(before, owners, maps, points, config), config.guard_price)
-
-
-def _guards(before: Prediction, owners: np.ndarray, maps: np.ndarray, points: Places, config: TeachConfig) -> Places:
-    """Places that are alike to points, sure, and of a class that no point there is or was pointed at."""
-    given = points.logits.argmax(axis=1)
-    alike = np.flatnonzero(maps.max(axis=0) > 0)
-    found = _places(before, maps, np.random.default_rng(0).permutation(alike)[: DRAWN_PER_GUARD * config.guards])
-    sure = before.evidence.calibration.probabilities(found.logits.T.astype(np.float32)).max(axis=0)
-    is_meant = (found.classes[:, None] == owners) | (found.classes[:, None] == given)
-    is_free = (sure >= config.guard_probability) & ~((found.similarities > 0) & is_meant).any(axis=1)
-    return Places(*(part[np.flatnonzero(is_free)[: config.guards]] for part in found))
-
-
-def _places(before: Prediction, maps: np.ndarray, flat: np.ndarray) -> Places:
-    """Voxels of the prototypes' grid, by flat index, with the class that leads there without any point."""
-    i, j, k = np.unravel_index(flat, maps.shape[1:])
+    i, j, k = np.clip(np.rint(clicked).astype(int).T, 0, np.array(maps.shape[1:])[:, None] - 1)
     similarities = before.similarities[:, i, j, k].astype(np.float64)
     logits = (before.evidence.weight.astype(np.float64) @ similarities).T + before.evidence.bias
-    return Places(logits, maps[:, i, j, k].T, logits.argmax(axis=1))
+    owners = np.array([CLASSES.index(each.class_name) for each in taught])
+    return fit_weights(Places(logits, maps[:, i, j, k].T, owners), margin)
 
 
 def _widened(evidence: Evidence, taught: tuple[TaughtPrototype, ...], weights: np.ndarray) -> Evidence:
