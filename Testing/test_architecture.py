@@ -24,16 +24,18 @@ MAY_IMPORT = {
     "dicom": {"images", "result"},
     "preparation": {"images", "network", "dicom"},
     "correction": {"images", "network", "result", "explanation"},
-    "followup": set(),
+    "followup": {"images", "result", "explanation", "preparation"},
     "pictures": {"images", "network", "result", "explanation"},
     "training": {"images", "network", "patches", "result", "explanation", "pictures"},
     "checking": {"images", "network", "result", "pictures"},
-    "segmentation": {"images", "network", "result", "explanation", "dicom", "preparation", "correction", "pictures"},
+    "segmentation": {
+        *("images", "network", "result", "explanation", "dicom", "preparation", "correction", "followup", "pictures"),
+    },
     "evaluation": {"images", "network", "patches", "result", "pictures", "training", "segmentation"},
     "sharing": {"images", "network"},
     "commands": {
         *("images", "network", "patches", "result", "explanation", "pictures", "training", "checking"),
-        *("segmentation", "evaluation", "sharing", "simulation", "dicom", "preparation", "correction"),
+        *("segmentation", "evaluation", "sharing", "simulation", "dicom", "preparation", "correction", "followup"),
     },
 }
 # All others load without torch: seconds matter at Slicer's start, for `--help` and for programs that only read results.

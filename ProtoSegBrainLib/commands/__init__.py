@@ -12,6 +12,7 @@ training      train, tune
 evaluation    evaluate, benchmark, figures
 explanation   explain, whatif
 correction    teach
+followup      follow
 prototypes    portray, cards, faithfulness, prune
 models        info, export
 model_card    the card of a model as a person reads it

@@ -27,6 +27,7 @@ from ProtoSegBrainLib.commands import (
     data,
     evaluation,
     explanation,
+    followup,
     models,
     prototypes,
     segmentation,
@@ -84,6 +85,7 @@ COMMANDS = {
     "teach": Command(
         "Correct a result by pointing: each place is a prototype.", correction.add_teach_flags, correction.teach
     ),
+    "follow": Command("Compare the scans of one patient at several dates.", followup.add_follow_flags, followup.follow),
     "prune": Command(
         "Remove prototypes from a model and fit its last layer again.", prototypes.add_prune_flags, prototypes.prune
     ),

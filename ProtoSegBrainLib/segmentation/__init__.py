@@ -6,6 +6,7 @@ Out: a ``Prediction``, files and ``manifest.csv``, or events and a result for th
 predict      one case: prepare, run the network, calibrate, map back
 job          one case of a folder, and its files put in place
 native       a result on the grids of the scanner's series, as transforms, as DICOM
+visits       the scans of one patient at several dates, each with its result
 manifest     what became of each case
 folder       every case of a folder; here, in several processes, or on a cluster
 worker       the process that segments on request
