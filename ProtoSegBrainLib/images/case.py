@@ -79,20 +79,25 @@ class Case:
 
 
 def read_case(
-    place: str | os.PathLike[str] | CaseFiles, *, with_label: bool = True, reading: Reading | None = None
+    place: str | os.PathLike[str] | CaseFiles,
+    *,
+    with_label: bool = True,
+    may_lack: bool = False,
+    reading: Reading | None = None,
 ) -> Case:
     """Read a case as it is from a folder with the four modalities in its file names, or from one 4-D file.
 
     Args:
         place: Folder, 4-D file, or what ``list_cases`` gives.
         with_label: Read the label, where there is one; if not, it may be anything.
+        may_lack: Read what there is where some modalities have no file: their images are 0 everywhere.
         reading: What the files leave open.
 
     Raises:
         FileNotFoundError: No such folder, or a modality is missing.
         ValueError: Two files for one role, or files that do not make a case (``case_of``).
     """
-    return case_of(read_study_files(place, with_label=with_label, reading=reading))
+    return case_of(read_study_files(place, with_label=with_label, may_lack=may_lack, reading=reading))
 
 
 def read_case_files(
@@ -209,7 +214,8 @@ def on_one_grid(study: Study, reference_role: str, said: Sequence[str] = ()) -> 
     Raises:
         ValueError: An unknown label value, a label elsewhere.
     """
-    volumes, reference = study.volumes, study.volumes[reference_role]
+    reference = study.volumes[reference_role]
+    volumes = {role: study.volumes.get(role) or _absent(reference) for role in MODALITIES}
     whole_steps = all(same_lattice(volume, reference.shape, reference.affine) for volume in volumes.values())
     case = Case(
         case_id=study.case_id,
@@ -223,6 +229,11 @@ def on_one_grid(study: Study, reference_role: str, said: Sequence[str] = ()) -> 
         series=study.series,
     )
     return case if study.label is None else _labelled(case, study.label, _short_names(study)[reference_role])
+
+
+def _absent(reference: Volume) -> Volume:
+    """An image that was not made: 0 everywhere."""
+    return Volume(np.zeros(reference.shape, np.float32), reference.affine)
 
 
 def on_grid_of_t1c(study: Study, moves: Mapping[str, Move], brain: np.ndarray) -> Case:
@@ -271,7 +282,8 @@ def _labelled(case: Case, label: Label, reference_name: str) -> Case:
 def choose_reference(volumes: Mapping[str, Volume]) -> str:
     """The role whose image has the smallest voxels: the case will be on its grid."""
     # Rounded: equal voxel sizes differ in the last digits of their affines.
-    return min(REFERENCE_ORDER, key=lambda role: round(float(np.prod(volumes[role].spacing_mm)), 3))
+    there = [role for role in REFERENCE_ORDER if role in volumes]
+    return min(there, key=lambda role: round(float(np.prod(volumes[role].spacing_mm)), 3))
 
 
 def _stacked(volumes: Mapping[str, Volume], reference: Volume) -> np.ndarray:

@@ -328,12 +328,12 @@ def _case(group: _Group, case_id: str, place: Path) -> CaseFiles:
         return replace(about, images=files)
     images, remarks, twins = naming.chosen(group.images)
     faults = [naming.too_many(place, MODALITY_NAMES[role], files) for role, files in twins.items()]
-    missing = [role for role in MODALITIES if role not in images]
+    missing, absence = [role for role in MODALITIES if role not in images], ""
     if missing:
         there = some_of(sorted(file.name for file in (*images.values(), *group.others)))
         which = naming.names_of(missing)
-        faults.append(f"{place}: no file found for {which}; there is: {there}. {naming.EXPECTED}")
-    return replace(about, images=images, remarks=(*remarks, *group.remarks), fault=" ".join(faults))
+        absence = f"{place}: no file found for {which}; there is: {there}. {naming.EXPECTED}"
+    return replace(about, images=images, remarks=(*remarks, *group.remarks), fault=" ".join(faults), absence=absence)
 
 
 def _case_ids(groups: Sequence[_Group]) -> list[str]:

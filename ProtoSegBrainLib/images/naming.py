@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -68,6 +68,7 @@ class CaseFiles:
         remarks: Sentences on how the files were chosen.
         fault: Why the case cannot be read, in a sentence; "" where nothing is known against it.
         label_fault: The same of the label alone.
+        absence: Which modalities have no file, in a sentence; "" where all four are there.
         namesakes: Places of all cases of this name, where there are several.
     """
 
@@ -80,25 +81,26 @@ class CaseFiles:
     remarks: tuple[str, ...] = ()
     fault: str = ""
     label_fault: str = ""
+    absence: str = ""
     namesakes: tuple[Path, ...] = ()
 
     @property
     def problem(self) -> str:
         """Why the case cannot be one of its data folder's; "" where nothing is known against it."""
-        if not self.namesakes:
-            return self.fault
         places = " and ".join(map(str, self.namesakes))
-        return f"Several cases are called {self.case_id}: {places}; rename all but one. {self.fault}".strip()
+        twice = f"Several cases are called {self.case_id}: {places}; rename all but one." if self.namesakes else ""
+        return " ".join(filter(None, (twice, self.fault, self.absence)))
 
-    def check(self, *, with_label: bool) -> None:
-        """Raise what is known against reading the case.
+    def check(self, *, with_label: bool, may_lack: bool = False) -> None:
+        """Raise what is known against reading the case; where it ``may_lack`` modalities, not that some are absent.
 
         Raises:
             FileNotFoundError: A modality is missing.
             ValueError: Any other problem.
         """
-        if self.problem:
-            raise (ValueError if set(MODALITIES) <= set(self.images) else FileNotFoundError)(self.problem)
+        problem = replace(self, absence="").problem if may_lack and self.images else self.problem
+        if problem:
+            raise (ValueError if set(MODALITIES) <= set(self.images) else FileNotFoundError)(problem)
         if with_label and self.label_fault:
             raise ValueError(self.label_fault)
 

@@ -73,7 +73,11 @@ class Study:
 
 
 def read_study_files(
-    place: str | os.PathLike[str] | CaseFiles, *, with_label: bool = True, reading: Reading | None = None
+    place: str | os.PathLike[str] | CaseFiles,
+    *,
+    with_label: bool = True,
+    may_lack: bool = False,
+    reading: Reading | None = None,
 ) -> Study:
     """Read a study from a folder with the four modalities in its file names, or from one 4-D file.
 
@@ -83,6 +87,7 @@ def read_study_files(
     Args:
         place: Folder, 4-D file, or what ``list_cases`` gives.
         with_label: Read the label, where there is one; if not, it may be anything.
+        may_lack: Read what there is where some modalities have no file.
         reading: What the files leave open.
 
     Raises:
@@ -90,12 +95,12 @@ def read_study_files(
         ValueError: Two files for one role, a file that is unreadable, not 3-D, or a result of ours.
     """
     found, reading = place if isinstance(place, CaseFiles) else find_case(place), reading or Reading()
-    found.check(with_label=with_label)
+    found.check(with_label=with_label, may_lack=may_lack)
     label = found.label if with_label else None
     if found.channels:
         study = _read_decathlon(found, label, reading)
     else:
-        images = {role: found.images[role] for role in MODALITIES}
+        images = {role: found.images[role] for role in MODALITIES if role in found.images}
         study = _read_files(images, label, found.case_id, reading, found.coding)
     return replace(study, remarks=found.remarks)
 

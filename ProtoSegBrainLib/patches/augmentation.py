@@ -72,7 +72,7 @@ UNCHANGED = AugmentationConfig(**dict.fromkeys(AugmentationConfig.__dataclass_fi
 def augment(
     images: Tensor, label: Tensor, config: AugmentationConfig, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Change one patch. Voxels outside the brain stay exactly 0.
+    """Change one patch. Voxels outside the brain stay exactly 0, and so does a modality that is absent.
 
     Args:
         images: (4, X, Y, Z) float32 z-scores, 0 outside the brain.
@@ -90,12 +90,13 @@ def augment(
     if config.faint_oedema and rng.random() < config.faint_oedema:
         images = weaken_oedema(images, label, rng)
     brain = (images != 0).any(dim=0)
+    shown = brain & (images != 0).flatten(1).any(dim=1)[:, None, None, None]
     images = torch.stack([_change_modality(image, config, rng) for image in images])
     if rng.random() < config.noise:
         images = images + rng.uniform(0, config.noise_deviation) * white_noise(images, rng)
     if rng.random() < config.shift:
         images = shift_modality(images, rng)
-    images = images * brain
+    images = images * shown
     if config.truncation and rng.random() < config.truncation:
         images = truncate(images, rng)
     if rng.random() < config.dropout:

@@ -9,9 +9,10 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def prepare_data(
 ) -> list[TrainingCase]:
     """Read, prepare and cache the cases; a second call finds in ``cache`` those that were read in the same way.
 
-    Warnings are said once for all cases, in the log.
+    A modality without a file is 0 everywhere, as dropout leaves it. Warnings are said once for all cases, in the log.
 
     Raises:
         FileNotFoundError: A case of ``case_ids`` is not in ``data``.
@@ -108,16 +109,29 @@ def _is_cached(case_id: str, cache: Path, reading: Reading) -> bool:
 def _write_cache(files: CaseFiles, cache: Path, reading: Reading) -> None:
     case_id = files.case_id
     try:
-        case = read_case(files, reading=reading)
+        case = read_case(files, may_lack=True, reading=reading)
     except (ValueError, FileNotFoundError) as error:
         raise type(error)(f"Case {case_id}: {error}") from error
     if case.label is None:
         raise ValueError(f"Case {case_id} in {files.place} has no label file; training needs one (…_seg.nii.gz).")
     network_input = prepare(case)
-    _save(cache / f"{case_id}_images.npy", network_input.images.astype(np.float16))
-    _save(cache / f"{case_id}_label.npy", np.asarray(network_input.label))
-    # Written last and at one go: its presence says that the arrays are whole, to trainings that share the cache, too.
     about = {"affine": network_input.affine.tolist(), "reading": asdict(reading), "warnings": case.warnings}
+    _store(case_id, network_input.images.astype(np.float16), np.asarray(network_input.label), about, cache)
+
+
+def cached(case_id: str, cache: Path, make: Callable[[], TrainingCase], device: str = "cpu") -> TrainingCase:
+    """A case that ``make`` makes of others, once for all trainings that share the cache."""
+    if not (cache / f"{case_id}.json").exists():
+        made = make()
+        cache.mkdir(parents=True, exist_ok=True)
+        _store(case_id, made.images.numpy(), made.label.numpy(), {"affine": made.affine.tolist()}, cache)
+    return _load_cached(case_id, cache, device)
+
+
+def _store(case_id: str, images: np.ndarray, label: np.ndarray, about: Mapping[str, Any], cache: Path) -> None:
+    _save(cache / f"{case_id}_images.npy", images)
+    _save(cache / f"{case_id}_label.npy", label)
+    # Written last and at one go: its presence says that the arrays are whole, to trainings that share the cache, too.
     write_whole(cache / f"{case_id}.json", json.dumps(about))
 
 

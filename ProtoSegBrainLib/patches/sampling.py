@@ -22,6 +22,12 @@ class SamplingConfig:
 
     patch_size: int = field(default=88, metadata={"help": "edge of a training patch in voxels"})
     tumour_share: float = field(default=0.75, metadata={"help": "share of patches centred near a tumour voxel"})
+    healthy_share: float = field(
+        default=0.0, metadata={"help": "share of patches from brains whose tumour was replaced by their other side"}
+    )
+    simulated_healthy: int = field(
+        default=0, metadata={"help": "how many simulated healthy brains these patches are drawn from, too"}
+    )
     jitter: float = field(default=0.3, metadata={"help": "largest offset of the centre, as a share of the patch"})
 
 
@@ -43,6 +49,7 @@ class PatchSampler:
         augmentation: Random changes to them.
         size_multiple: Of the network; the patch size must be a multiple of it.
         seed: Of all randomness.
+        healthy: Brains without a tumour, from which ``sampling.healthy_share`` of the patches are cut.
 
     Raises:
         ValueError: There is no case, or the network cannot take patches of this size.
@@ -56,6 +63,7 @@ class PatchSampler:
         *,
         size_multiple: int,
         seed: int,
+        healthy: Sequence[TrainingCase] = (),
     ) -> None:
         if sampling.patch_size % size_multiple:
             raise ValueError(f"patch_size must be a multiple of {size_multiple}, not {sampling.patch_size}.")
@@ -65,6 +73,7 @@ class PatchSampler:
         self.sampling = sampling
         self.augmentation = augmentation
         self.seed = seed
+        self.healthy = healthy
 
     def batch(self, numbers: Sequence[int]) -> Batch:
         """The patches with these numbers."""
@@ -74,8 +83,7 @@ class PatchSampler:
     def patch(self, number: int) -> tuple[Tensor, Tensor]:
         """Patch ``number``: (4, X, Y, Z) float32 and (X, Y, Z) int64, augmented."""
         rng = np.random.default_rng([self.seed, number])
-        case = self.cases[self._case_index(number)]
-        centre = self._centre(case, rng)
+        case, centre = self._place(number, rng)
         size = self.sampling.patch_size
         matrix = random_affine(self.augmentation, rng)
         images, label = cut(case, centre, size if matrix is None else int(size * 1.3))
@@ -84,6 +92,15 @@ class PatchSampler:
         if matrix is not None:
             images, label = warp(images, label, matrix, size)
         return augment(images, label, self.augmentation, rng)
+
+    def _place(self, number: int, rng: np.random.Generator) -> tuple[TrainingCase, np.ndarray]:
+        """The case that a patch is cut from, and its centre."""
+        # Where there are no healthy brains nothing is drawn, so that patches stay what they were.
+        if self.healthy and rng.random() < self.sampling.healthy_share:
+            brain = self.healthy[int(rng.integers(len(self.healthy)))]
+            return brain, rng.uniform(0.2, 0.8, 3) * np.asarray(brain.label.shape)
+        case = self.cases[self._case_index(number)]
+        return case, self._centre(case, rng)
 
     def _same_place(
         self, case: TrainingCase, centre: np.ndarray, size: int, rng: np.random.Generator

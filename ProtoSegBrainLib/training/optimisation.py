@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ProtoSegBrainLib.network.device import half_precision_of
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the odd polynomial that sends singular values from 0 to 1 towards 1 fastest (Jordan 2024)."""
 
@@ -64,11 +66,15 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonalised(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """(N, rows, columns) with singular values near 1 (.7 to 1.2) in place of their own, by Newton-Schulz iterations."""
+    """(N, rows, columns) with singular values near 1 (.7 to 1.2) in place of their own, by Newton-Schulz iterations.
+
+    In bfloat16, which is enough, where the processor computes in it; in float32 elsewhere.
+    """
     a, b, c = NEWTON_SCHULZ
     wide = matrices.shape[1] <= matrices.shape[2]
-    x = (matrices if wide else matrices.mT).bfloat16()
-    x = x / x.float().norm(dim=(1, 2), keepdim=True).clamp(min=1e-7).bfloat16()
+    native = half_precision_of(matrices.device)
+    x = (matrices if wide else matrices.mT).to(native if native == torch.bfloat16 else torch.float32)
+    x = x / x.float().norm(dim=(1, 2), keepdim=True).clamp(min=1e-7).to(x.dtype)
     for _ in range(iterations):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 from ProtoSegBrainLib.files import write_whole
 from ProtoSegBrainLib.images.study import Reading
 from ProtoSegBrainLib.network.networks import has_prototypes
-from ProtoSegBrainLib.patches.cases import prepare_data
+from ProtoSegBrainLib.patches.cases import TrainingCase, prepare_data
+from ProtoSegBrainLib.patches.healthy import healthy_brains
 from ProtoSegBrainLib.progress import Progress
 from ProtoSegBrainLib.records import read_json, stored
 from ProtoSegBrainLib.training.checkpoint import CHECKPOINT
@@ -55,7 +57,10 @@ def train(
     cases = prepare_data(data, train_ids, cache, device, on_progress, reading=reading)
     held_out = prepare_data(data, held_out_ids, cache, "cpu", on_progress, reading=reading)
     kind = PrototypeTrainer if has_prototypes(config.model) else Trainer
-    trainer = kind(config, cases, out, device, on_progress, held_out)
+    healthy: Sequence[TrainingCase] = ()
+    if config.sampling.healthy_share:
+        healthy = healthy_brains(cases, config.sampling.simulated_healthy, cache, device, on_progress)
+    trainer = kind(config, cases, out, device, on_progress, held_out, healthy)
     if resume:
         trainer.load_checkpoint()
     elif trainer.processes.rank == 0:
@@ -70,6 +75,8 @@ def train(
 def read_split(splits: Path, fold: str) -> tuple[list[str], list[str]]:
     """Training and held-out case ids of a fold; ``"all"`` trains on every case.
 
+    Cases that the file lists under ``always`` are trained on in every fold.
+
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file does not list folds, or not this one, or leaves no case to train on.
@@ -79,16 +86,17 @@ def read_split(splits: Path, fold: str) -> tuple[list[str], list[str]]:
     try:
         content = stored(read_json(splits), dict[str, Any])
         folds = [list(members) for members in stored(content.get("folds"), tuple[tuple[str, ...], ...], "folds")]
+        always = list(stored(content.get("always", []), tuple[str, ...], "always"))
     except ValueError as error:
         raise ValueError(f'{splits}: expected JSON of the form {{"folds": [[case ids], …]}}; {error}') from error
-    repeated = sorted(case_id for case_id, count in Counter(itertools.chain(*folds)).items() if count > 1)
+    repeated = sorted(case_id for case_id, count in Counter(itertools.chain(*folds, always)).items() if count > 1)
     if repeated:
         raise ValueError(f"{splits}: {repeated[0]} is named twice; a case belongs to one fold.")
     if fold == "all":
-        return [case_id for members in folds for case_id in members], []
+        return [*itertools.chain(*folds), *always], []
     if not fold.isdecimal() or int(fold) >= len(folds):
         raise ValueError(f"--fold: expected 0 to {len(folds) - 1} or all, as {splits} says; got {fold!r}.")
-    rest = [c for index, members in enumerate(folds) if index != int(fold) for c in members]
+    rest = [*(c for index, members in enumerate(folds) if index != int(fold) for c in members), *always]
     if not rest:
         raise ValueError(f"{splits}: without fold {fold} there is no case left to train on.")
     return rest, folds[int(fold)]

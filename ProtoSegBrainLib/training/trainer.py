@@ -68,6 +68,7 @@ class Trainer:
         device: str = "cpu",
         on_progress: Progress | None = None,
         held_out: Sequence[TrainingCase] = (),
+        healthy: Sequence[TrainingCase] = (),
     ) -> None:
         self.config, self.cases, self.held_out, self.out, self.device = config, cases, held_out, out, device
         self.on_progress = on_progress
@@ -86,6 +87,7 @@ class Trainer:
             config.augmentation,
             size_multiple=self.network.size_multiple,
             seed=config.seed,
+            healthy=healthy,
         )
         self.logbook: Logbook | None = None
         self.step, self.elapsed_s, self.validated, self.gradient_norm = 0, 0.0, 0, float("nan")

@@ -63,6 +63,17 @@ def test_everything_at_once_keeps_the_background_zero_and_the_values_finite() ->
         assert (images[:, background] == 0).all()
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_an_absent_modality_stays_absent(seed: int) -> None:
+    images, label = a_patch()
+    images[[0, 2]] = 0
+    always = replace(AugmentationConfig(), **{name: 1.0 for name in SWITCHES if name != "dropout"})
+    changed, _ = drawn(replace(always, dropout=0.0), seed, (images, label))
+    assert not changed[[0, 2]].any()
+    assert changed[1].any()
+    assert changed[3].any()
+
+
 @pytest.mark.parametrize("fill", [0.0, 1.0])
 def test_a_constant_patch_stays_finite(fill: float) -> None:
     always = replace(AugmentationConfig(), **dict.fromkeys(SWITCHES, 1.0))

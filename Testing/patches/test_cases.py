@@ -131,6 +131,22 @@ def test_a_missing_case_is_named(data, tmp_path):
         prepare_data(data, ["first", "third"], tmp_path)
 
 
+def test_a_modality_without_a_file_is_zero_everywhere(a_case, tmp_path):
+    write_case(a_case, tmp_path / "data")
+    for name in ("t1", "t2"):
+        next(tmp_path.rglob(f"*_{name}.nii.gz")).unlink()
+    (case,) = prepare_data(tmp_path / "data", [a_case.case_id], tmp_path / "cache")
+    assert [bool(image.any()) for image in case.images] == [False, True, False, True]
+    whole = in_memory(a_case)
+    assert torch.equal(case.images[[1, 3]], whole.images[[1, 3]])
+    assert torch.equal(case.label, whole.label)
+    for path in tmp_path.rglob("*ce.nii.gz"):
+        path.unlink()
+    next(tmp_path.rglob("*_flair.nii.gz")).unlink()
+    with pytest.raises(FileNotFoundError, match="no case found"):
+        prepare_data(tmp_path / "data", [a_case.case_id], tmp_path / "other")
+
+
 def test_a_case_without_a_label_is_named(data, tmp_path):
     with pytest.raises(ValueError, match=r"second.*has no label"):
         prepare_data(data, ["second"], tmp_path)

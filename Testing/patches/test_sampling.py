@@ -156,3 +156,20 @@ def test_a_patch_size_the_network_cannot_take_is_refused():
 def test_no_cases_are_refused():
     with pytest.raises(ValueError, match="no case to draw patches from"):
         sampler([])
+
+
+def test_a_share_of_the_patches_comes_from_healthy_brains() -> None:
+    cases = [replace(training_case(0), images=torch.full((4, *SHAPE), 1.0))]
+    healthy = [replace(training_case(n), images=torch.full((4, *SHAPE), 2.0 + n)) for n in range(2)]
+    settings = SamplingConfig(patch_size=16, healthy_share=0.3)
+    drawn = PatchSampler(cases, settings, UNCHANGED, size_multiple=4, seed=0, healthy=healthy)
+    values = np.array([float(drawn.patch(number)[0].max()) for number in range(400)])
+    assert (values == 1).mean() == pytest.approx(0.7, abs=0.07)
+    assert (values == 2).mean() == pytest.approx((values == 3).mean(), abs=0.07)
+
+
+def test_without_healthy_brains_patches_are_what_they_were() -> None:
+    cases = [training_case(n) for n in range(2)]
+    with_share = sampler(cases, healthy_share=0.5)
+    for number in range(5):
+        assert torch.equal(sampler(cases).patch(number)[0], with_share.patch(number)[0])

@@ -118,7 +118,33 @@ def test_a_fold_trains_on_the_others_and_all_trains_on_all(data):
     assert read_split(data / "splits.json", "all") == (["a", "b", "c"], [])
 
 
+def test_some_cases_are_trained_on_in_every_fold(tmp_path):
+    (tmp_path / "splits.json").write_text(json.dumps({"folds": [["a"], ["b"]], "always": ["c"]}))
+    assert read_split(tmp_path / "splits.json", "0") == (["b", "c"], ["a"])
+    assert read_split(tmp_path / "splits.json", "all") == (["a", "b", "c"], [])
+    (tmp_path / "splits.json").write_text(json.dumps({"folds": [["a"], ["b"]], "always": ["b"]}))
+    with pytest.raises(ValueError, match="b is named twice"):
+        read_split(tmp_path / "splits.json", "0")
+
+
 def test_a_device_that_is_not_there_is_refused_before_any_work(data, tmp_path):
     with pytest.raises(ValueError, match=r"device: torch cannot use 'abacus'"):
         train(replace(WHOLE, device="abacus"), data / "cases", data / "splits.json", "0", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_healthy_brains_take_part(data, tmp_path, monkeypatch):
+    simulated = []
+    monkeypatch.setattr(
+        "ProtoSegBrainLib.patches.healthy.simulated_healthy",
+        lambda seed: simulated.append(seed) or replace(CASES[0], label=CASES[0].label * 0),
+    )
+    sampling = replace(WHOLE.sampling, healthy_share=1.0, simulated_healthy=1)
+    config = replace(WHOLE, sampling=sampling, cache="")
+    train(config, data / "cases", data / "splits.json", "0", tmp_path / "run")
+    assert simulated == [1000]
+    assert {path.name for path in (tmp_path / "run" / "prepared").glob("*healthy*.json")} == {
+        "b_healthy.json",
+        "c_healthy.json",
+        "simulated_healthy_0.json",
+    }
