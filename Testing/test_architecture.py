@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "preparation": {"images", "network", "dicom"},
     "correction": {"images", "network", "result", "explanation"},
     "followup": {"images", "result", "explanation", "preparation"},
-    "pictures": {"images", "network", "result", "explanation"},
+    "pictures": {"images", "network", "result", "explanation", "followup"},
     "training": {"images", "network", "patches", "result", "explanation", "pictures"},
     "checking": {"images", "network", "result", "pictures"},
     "segmentation": {

@@ -37,14 +37,14 @@ PLACES: dict[str, tuple[float, float, str]] = {
     "dicom": (2, 0, "in"),
     "explanation": (2, 1.15, "decide"),
     "preparation": (3, 0, "in"),
-    "pictures": (4, 1.15, "decide"),
     "correction": (3, 2.3, "decide"),
-    "followup": (3, 1.15, "decide"),
-    "training": (4, 0, "work"),
-    "segmentation": (4, 1, "work"),
-    "checking": (4, 2, "work"),
-    "evaluation": (5, 0.5, "work"),
-    "commands": (6, 0, "out"),
+    "followup": (4, 0.4, "decide"),
+    "pictures": (5, 0.4, "decide"),
+    "training": (6, 0, "work"),
+    "segmentation": (6, 1, "work"),
+    "checking": (6, 2, "work"),
+    "evaluation": (7, 0.5, "work"),
+    "commands": (8, 0, "out"),
 }
 """Row and column of each package's box, and its colour."""
 
@@ -118,7 +118,7 @@ def picture() -> str:
     said = descriptions()
     packages = [package.name for package in PACKAGES]
     for_all = ", ".join(name for name in said if name not in packages)
-    bottom = MARGIN + 6 * ROW + COMMANDS_HEIGHT
+    bottom = MARGIN + PLACES["commands"][0] * ROW + COMMANDS_HEIGHT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 48}" width="{WIDTH}" '
         'font-family="Inter, Segoe UI, Helvetica, Arial, sans-serif">',

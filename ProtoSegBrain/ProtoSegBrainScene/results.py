@@ -1,16 +1,20 @@
-"""The results of a scene with their predictions: read once, changed by what-if."""
+"""The results of a scene with their predictions: read once, changed by points and by what-if."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ProtoSegBrainLib.correction.embedding import Embedding
+from ProtoSegBrainLib.correction.points import Point
+from ProtoSegBrainLib.correction.teach import teach
 from ProtoSegBrainLib.explanation.whatif import whatif
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, listed
 from ProtoSegBrainLib.result.prediction import Prediction
 from ProtoSegBrainScene.context import SceneContext
+from ProtoSegBrainScene.correction import restoreCorrection, storeCorrection
 from ProtoSegBrainScene.moves import showAligned
 from ProtoSegBrainScene.parts import RESULT_ATTRIBUTE
 from ProtoSegBrainScene.result import (
@@ -36,19 +40,28 @@ class Result:
         original: The network's own prediction.
         current: What is shown of it.
         disabled: Numbers of the prototypes without which that is, ascending.
+        corrected: With a person's points; None where there are none.
         number: Of no other result.
+        version: Counts the corrections.
     """
 
     nodes: ResultNodes
     original: Prediction
     current: Prediction
     disabled: tuple[int, ...] = ()
+    corrected: Prediction | None = None
     number: int = field(default_factory=itertools.count().__next__)
+    version: int = 0
 
     @property
-    def key(self) -> tuple[int, tuple[int, ...]]:
+    def key(self) -> tuple[int, int, tuple[int, ...]]:
         """Tells what is shown from all else that is, or was, shown."""
-        return self.number, self.disabled
+        return self.number, self.version, self.disabled
+
+    @property
+    def whole(self) -> Prediction:
+        """With all prototypes on, the model's and the person's."""
+        return self.corrected or self.original
 
 
 class Results:
@@ -102,7 +115,8 @@ class Results:
             nodes = findResult(self._context.scene, segmentation)
             if nodes is not None:
                 prediction = restorePrediction(nodes)
-                self._known[key] = Result(nodes, prediction, prediction)
+                corrected = restoreCorrection(segmentation, prediction)
+                self._known[key] = Result(nodes, prediction, corrected or prediction, corrected=corrected)
         return self._known[key]
 
     def segmentationOf(self, inputs: Mapping[str, Any]) -> Any:
@@ -143,19 +157,57 @@ class Results:
 
     def whatIfFirst(self, nodes: ResultNodes, disabled: Iterable[int]) -> Prediction:
         """The same, but only what is seen at once; ``rest`` is still to be done."""
-        result = self.of(nodes.segmentation)
-        if result is None:
-            raise ValueError(f"{nodes.segmentation.GetName()} belongs to no result.")
+        result = self._whole(nodes)
         without = tuple(sorted(disabled))
-        changed = whatif(result.original, without) if without else result.original
+        changed = whatif(result.whole, without) if without else result.whole
         updateFirst(nodes, changed)
         result.current, result.disabled = changed, without
         return changed
 
+    def teach(self, nodes: ResultNodes, points: Sequence[Point], embedding: Embedding | None) -> Prediction:
+        """Correct a result by a person's points, in place of all that it had; without any, the model's own.
+
+        Args:
+            nodes: Of the result.
+            points: All of them, in their order.
+            embedding: Of the images of the result; needed where there are points.
+
+        Raises:
+            ValueError: The nodes are no result, a point lies outside the brain, or the embedding is of other images or
+                another model; what is shown stays.
+        """
+        changed = self.teachFirst(nodes, points, embedding)
+        for step in self.rest(nodes).values():
+            step()
+        return changed
+
+    def teachFirst(self, nodes: ResultNodes, points: Sequence[Point], embedding: Embedding | None) -> Prediction:
+        """The same, but only what is seen at once; ``rest`` is still to be done. Prototypes that are off stay off."""
+        result = self._whole(nodes)
+        if points and embedding is None:
+            raise ValueError(f"{nodes.segmentation.GetName()}: points need the embedding of its images.")
+        corrected = teach(result.original, embedding, points) if points and embedding else None
+        whole = corrected or result.original
+        without = tuple(index for index in result.disabled if index < len(whole.evidence.prototype_class))
+        changed = whatif(whole, without) if without else whole
+        updateFirst(nodes, changed)
+        result.corrected, result.current, result.disabled = corrected, changed, without
+        result.version += 1
+        return changed
+
+    def _whole(self, nodes: ResultNodes) -> Result:
+        result = self.of(nodes.segmentation)
+        if result is None:
+            raise ValueError(f"{nodes.segmentation.GetName()} belongs to no result.")
+        return result
+
     def rest(self, nodes: ResultNodes) -> dict[str, Callable[[], None]]:
-        """What is still to be done after ``showFirst`` and ``whatIfFirst``, by name; nothing of what is no result."""
+        """What is still to be done after ``showFirst``, ``whatIfFirst`` and ``teachFirst``, by name; of no result {}."""
         result = self._known.get(nodes.segmentation.GetID() or "")
-        return rest(self._context, nodes, result.current) if result else {}
+        if result is None:
+            return {}
+        steps = rest(self._context, nodes, result.current)
+        return {**steps, "correction": lambda: storeCorrection(nodes.segmentation, result.corrected)}
 
     def lose(self, node: Any) -> bool:
         """A node has gone: the result that it was part of, if any that was shown or read, is read again, or is none."""

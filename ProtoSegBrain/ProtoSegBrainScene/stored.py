@@ -45,7 +45,7 @@ def storePrediction(scene: Any, prediction: Prediction, name: str) -> dict[str, 
         part, kept = "probabilities", _tumourIn(prediction, brain)
     return {
         "details": details,
-        part: _addChannels(scene, f"{name} {part}", kept),
+        part: addChannels(scene, f"{name} {part}", kept),
         "brain": addVolume(scene, "vtkMRMLLabelMapVolumeNode", f"{name} brain", brain),
     }
 
@@ -91,7 +91,8 @@ def _tumourIn(prediction: Prediction, brain: Volume) -> Volume:
     return Volume(tumour, begin_at(prediction.affine, [side.start for side in box]))
 
 
-def _addChannels(scene: Any, name: str, volume: Volume) -> Any:
+def addChannels(scene: Any, name: str, volume: Volume) -> Any:
+    """A node for a volume of several values per voxel, (I, J, K, C), as it can be saved."""
     kind = "vtkMRMLVectorVolumeNode" if volume.array.shape[-1] > 1 else "vtkMRMLScalarVolumeNode"
     node = addVolume(scene, kind, name, volume)
     node.SetVoxelVectorType(slicer.vtkMRMLVolumeNode.VoxelVectorTypeUndefined)  # not to be turned from LPS

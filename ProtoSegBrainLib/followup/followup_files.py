@@ -66,7 +66,7 @@ def write_followup(
         names = sorted(path.name for path in folder.iterdir())
         summary = {"statement": RESEARCH_USE, **followup.to_dict(), "files": names}
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        (out / SUMMARY).unlink(missing_ok=True)
+        _remove(out)
         for name in [*names, SUMMARY]:
             os.replace(folder / name, out / name)
     return {name.split(".")[0] if name != REPORT else "report": out / name for name in [*names, SUMMARY]}
@@ -104,6 +104,18 @@ def read_followup(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{path} is not a follow-up of ProtoSegBrain: it lacks {', '.join(sorted(missing))}.")
     return content
+
+
+def _remove(out: Path) -> None:
+    """Remove an earlier follow-up, its summary first, so that none is ever there in part."""
+    try:
+        names = read_followup(out).get("files", [])
+    except (FileNotFoundError, ValueError):
+        names = []
+    (out / SUMMARY).unlink(missing_ok=True)
+    for name in names:
+        if Path(name).name == name:
+            (out / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

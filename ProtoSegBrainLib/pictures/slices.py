@@ -20,6 +20,8 @@ SCALE_BARS_MM = (50, 20)
 """Of wide and of narrow windows."""
 HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 """Five colours of matplotlib's inferno, equally far apart: dark is little, bright is much, in grey print too."""
+FILL_OPACITY = 0.55
+"""Of masks that are filled, so that the image shows through."""
 HEAT_OPACITY = ((0, 0.1), (0.4, 0.85))
 """Of the colours: from this at this share of the scale to that at that one, so that anatomy shows where little is."""
 
@@ -161,6 +163,14 @@ def heat_layer(view: Slice, values: np.ndarray, inside: np.ndarray, limits: tupl
     share = (values - low) / (high - low)
     opacity = np.uint8(255 * np.interp(share, *np.transpose(HEAT_OPACITY))) * inside
     return _image(view, np.dstack([heat(share), opacity]), "heat")
+
+
+def fill_layer(view: Slice, mask: np.ndarray, colour: Colour) -> str:
+    """A bool mask (rows, columns) in one colour; "" where it is empty."""
+    if not mask.any():
+        return ""
+    opacity = np.uint8(255 * FILL_OPACITY) * mask
+    return _image(view, np.dstack([np.full((*mask.shape, 3), colour, np.uint8), opacity.astype(np.uint8)]), "heat")
 
 
 def outline_layer(view: Slice, mask: np.ndarray, colour: Colour) -> str:
