@@ -42,7 +42,8 @@ DEFAULT = TeachConfig()
 SETTINGS = [
     *(replace(DEFAULT, sigma_mm=sigma, margin=m) for sigma in (10.0, 15.0, 20.0, 30.0) for m in (2.0, 4.0, 6.0)),
     *(replace(DEFAULT, reach=reach, epsilon=e) for reach in (0.5, 1.0, 1.5) for e in (0.05, 0.1, 0.3)),
-    *(replace(DEFAULT, apart=share) for share in (0.35, 0.7, 1000.0)),  # the last: as if nothing contradicted
+    *(replace(DEFAULT, apart=share) for share in (0.35, 0.7)),
+    *(replace(DEFAULT, apart=1000.0, margin=m) for m in (4.0, 6.0)),  # as if no two points contradicted each other
     replace(DEFAULT, sigma_mm=1000.0),  # no Gaussian
 ]
 
@@ -158,11 +159,14 @@ def _chosen(cases: Sequence[Seen], out: Path) -> list[TeachConfig]:
     )  # settings, cases, clicks
     by_case = values[:, :, list(CHOSEN_AFTER)].mean(axis=2)
     out.mkdir(parents=True, exist_ok=True)
-    lines = ["| epsilon | reach | sigma, mm | margin | apart | " + " | ".join(f"after {n}" for n in range(6)) + " |"]
-    lines += ["|" + "---|" * 11]
-    for config, mean in zip(SETTINGS, values.mean(axis=1), strict=True):
+    worse = (np.diff(values, axis=2) < -WORSE).mean(axis=(1, 2))
+    lines = [
+        "| epsilon | reach | sigma, mm | margin | apart | " + " | ".join(f"after {n}" for n in range(6)) + " | worse |"
+    ]
+    lines += ["|" + "---|" * 12]
+    for config, mean, share in zip(SETTINGS, values.mean(axis=1), worse, strict=True):
         said = (config.epsilon, config.reach, config.sigma_mm, config.margin, config.apart)
-        lines.append("| " + " | ".join([*(f"{n:g}" for n in said), *(f"{n:.4f}" for n in mean)]) + " |")
+        lines.append("| " + " | ".join([*(f"{n:g}" for n in said), *(f"{n:.4f}" for n in mean), f"{share:.1%}"]) + " |")
     (out / "settings.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     others = [np.delete(by_case, n, axis=1).mean(axis=1) for n in range(len(cases))]
