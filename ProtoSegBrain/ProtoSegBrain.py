@@ -261,6 +261,57 @@ class ProtoSegBrainLogic(ScriptedLoadableModuleLogic):
         """Show a result without some prototypes, by their numbers; without none, the network's own. The prediction."""
         return self.results.whatIf(nodes, disabled)
 
+    def requestEmbedding(self, nodes, device="auto", modelPath=None):
+        """Ask the worker for what points of a person are learned by; returns the number of the request."""
+        from ProtoSegBrainScene.resultfiles import caseOfResult
+
+        from ProtoSegBrainLib.images.volume import Volume
+        from ProtoSegBrainLib.labels import MODALITIES
+
+        case = caseOfResult(nodes, self.results.of(nodes.segmentation).original)
+        volumes = {role: Volume(image, case.affine) for role, image in zip(MODALITIES, case.images, strict=True)}
+        return self.worker.embed(volumes, case.case_id, model=modelPath, device=device)
+
+    def teach(self, nodes, points, device="auto", modelPath=None):
+        """Correct a result by points (ProtoSegBrainLib.Point, RAS mm), in place of all that it had; the prediction.
+
+        Without points it is the model's own again.
+        """
+        from ProtoSegBrainScene.points import setPoints
+
+        if points and self.results.of(nodes.segmentation).embedding is None:
+            request = self.requestEmbedding(nodes, device, modelPath)
+            self.results.learnFrom(nodes, self.worker.wait_for_embedding(request))
+        prediction = self.results.teach(nodes, points)
+        setPoints(nodes.segmentation, points)
+        return prediction
+
+    def saveCorrectedCase(self, nodes, folder):
+        """Write images and corrected label as a case to train on, in a folder of its own below; that folder."""
+        from ProtoSegBrainScene.resultfiles import caseOfResult
+
+        from ProtoSegBrainLib.correction.corrected import write_corrected_case
+
+        current = self.results.of(nodes.segmentation).current
+        return write_corrected_case(current, caseOfResult(nodes, current), folder)
+
+    def compare(self, earlier, later, onProgress=None):
+        """Compare results of one patient at two dates (their nodes): ProtoSegBrainScene.comparison.Comparison.
+
+        Both scans lie on each other then, and a segmentation shows what stayed, is new and is gone.
+        """
+        from ProtoSegBrainScene.comparison import compare
+
+        results = [(nodes, self.results.of(nodes.segmentation).current) for nodes in (earlier, later)]
+        return compare(slicer.mrmlScene, results, onProgress=onProgress)
+
+    def saveComparison(self, comparison, folder, overwrite=False):
+        """Write the files that the command ``follow`` writes, report included; paths by name."""
+        from ProtoSegBrainLib.followup.followup_files import write_followup
+        from ProtoSegBrainLib.pictures.followup import write_followup_report
+
+        return write_followup(comparison.followup, folder, overwrite, write_followup_report)
+
     def explainAt(self, nodes, ras):
         """Why the place (RAS mm) was labelled as it was: ProtoSegBrainLib.explanation.explain.Explanation."""
         from ProtoSegBrainLib.explanation.explain import explain
@@ -273,7 +324,7 @@ class ProtoSegBrainLogic(ScriptedLoadableModuleLogic):
         from ProtoSegBrainScene.layout import compositeNodes
 
         slices = compositeNodes(slicer.mrmlScene).values()
-        prediction = self.results.of(nodes.segmentation).original
+        prediction = self.results.of(nodes.segmentation).whole
         showPrototype(self.context, nodes, prediction, index, background, slices, threshold, opacity)
 
     def saveResults(self, nodes, folder, overwrite=False):
@@ -308,9 +359,11 @@ class ProtoSegBrainTest(ScriptedLoadableModuleTest):
         self.test_simulatedCase()
 
     def test_simulatedCase(self):
-        """Simulate, segment, explain, turn a prototype off and on again."""
+        """Simulate, segment, explain, turn a prototype off and on again, correct by a point and take it back."""
         from ProtoSegBrainScene.heatmap import strongestSpot
         from ProtoSegBrainScene.tables import prototypeRows
+
+        from ProtoSegBrainLib import Point
 
         logic = ProtoSegBrainLogic()
         try:
@@ -331,4 +384,13 @@ class ProtoSegBrainTest(ScriptedLoadableModuleTest):
         assert abs(explanation.bias[name] + sum(ours) - explanation.logits[name]) < 1e-4
         assert logic.whatIf(nodes, [leading]).volumes_ml != prediction.volumes_ml
         assert logic.whatIf(nodes, []).volumes_ml == prediction.volumes_ml
+        self.delayDisplay("Correcting it by a point")
+        try:
+            place = strongestSpot(prediction, leading)
+            taught = logic.teach(nodes, [Point(place, "background")], device="cpu")
+        finally:
+            logic.close()
+        assert logic.explainAt(nodes, place).class_name == "background"
+        assert taught.volumes_ml["WT"] < prediction.volumes_ml["WT"]
+        assert logic.teach(nodes, []).volumes_ml == prediction.volumes_ml
         self.delayDisplay("Test passed")

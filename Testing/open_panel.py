@@ -13,6 +13,7 @@ import pytest
 from by_hand import evidence_for, prediction_for
 from slicer_stand_ins import QtWidgets, qMRMLWidget, running_slicer, slicer
 
+from ProtoSegBrainLib.correction.embedding import Embedding
 from ProtoSegBrainLib.explanation.findings import findings
 from ProtoSegBrainLib.images.preparation import Move, Preparation
 from ProtoSegBrainLib.images.volume import Volume
@@ -40,6 +41,9 @@ class QuietWorker:
 
     def segment(self, volumes: Mapping[str, Volume], case_id: str, **settings: Any) -> int:
         return self._ask(volumes=dict(volumes), case_id=case_id, **settings)
+
+    def embed(self, volumes: Mapping[str, Volume], case_id: str, **settings: Any) -> int:
+        return self._ask(task="embed", volumes=dict(volumes), case_id=case_id, **settings)
 
     def check(self, *, model: Any = None) -> int:
         return self._ask(model=model)
@@ -203,6 +207,13 @@ def a_prediction() -> Prediction:
     evidence = _with_records(evidence_for(OWNERS, weight=1.5, bias=0.25))
     prediction = prediction_for(maps, evidence, OBLIQUE)
     return replace(prediction, findings=findings(prediction) | MEASURED, warnings=("T2 was resampled.",))
+
+
+def an_embedding(prediction: Prediction) -> Embedding:
+    """Of the images of ``a_prediction``: places are as alike as their similarities to its prototypes are."""
+    vectors = prediction.similarities + 0.05
+    vectors = vectors / np.linalg.norm(vectors, axis=0)
+    return Embedding(prediction.case_id, vectors, prediction.similarity_affine, prediction.model["identity"])
 
 
 TURN = np.array([[0.8, -0.6, 0, 4.0], [0.6, 0.8, 0, -3.0], [0, 0, 1, 2.0], [0, 0, 0, 1]])

@@ -10,6 +10,8 @@ run            device, model, Segment and Cancel, progress, log
 result         volumes, surfaces, outlines, saving
 prototypes     the prototypes: maps, what-if
 why            the decision at the crosshair
+correct        points of a person, and what is learned from them
+compare        an earlier result of the patient beside the one that is shown
 uncertainty    where the result is unsure, whether the scan is familiar
 installation   packages that are missing
 

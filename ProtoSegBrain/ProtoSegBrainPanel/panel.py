@@ -8,6 +8,8 @@ import vtk
 from ProtoSegBrainScene.parts import partsOf, setFree
 from slicer.util import VTKObservationMixin
 
+from ProtoSegBrainPanel.compare import CompareSection
+from ProtoSegBrainPanel.correct import CorrectSection
 from ProtoSegBrainPanel.idle import Idle
 from ProtoSegBrainPanel.inputs import InputsSection
 from ProtoSegBrainPanel.installation import InstallationSection
@@ -54,13 +56,15 @@ class Panel(VTKObservationMixin):
         self.run = RunSection(self, self.ui)
         self.prototypes = PrototypesSection(self, self.ui)
         self.why = WhySection(self, self.ui)
+        self.correct = CorrectSection(self, self.ui)
+        self.compare = CompareSection(self, self.ui)
         self.uncertainty = UncertaintySection(self, self.ui)
         self.installation = InstallationSection(self, self.ui)
         # What-if, which the prototypes do, changes what the result shows: they come first.
         self.resultSection = ResultSection(self, self.ui)
         self.sections = (
             *(self.inputs, self.run, self.prototypes, self.resultSection),
-            *(self.why, self.uncertainty, self.installation),
+            *(self.why, self.correct, self.compare, self.uncertainty, self.installation),
         )
         self._sceneObserver = SceneObserver(self)
 
@@ -68,8 +72,10 @@ class Panel(VTKObservationMixin):
         """The module is opened."""
         self.isEntered = True
         self.why.observe()
+        self.correct.enter()
         self.guarded(self.views.enter)()
         self.guarded(self.showInputs)()
+        self.guarded(self.compare.arrange)()
         self.guarded(self.inputs.fillEmpty)()
         self.guarded(self.installation.lookForDevices)()
 
@@ -78,6 +84,7 @@ class Panel(VTKObservationMixin):
         self.isEntered = False
         self.inputs.stop()
         self.why.ignore()
+        self.guarded(self.correct.leave)()
         self.guarded(self.views.leave)()
 
     def close(self):
@@ -155,7 +162,7 @@ class Panel(VTKObservationMixin):
 
     def forget(self):
         """The scene is another one: nothing that was read from it or shown in it holds."""
-        for part in (self.logic.results, self.views, self.patient, self.inputs, self.idle):
+        for part in (self.logic.results, self.views, self.patient, self.inputs, self.correct, self.compare, self.idle):
             part.forget()
         self.drawAgain()
 

@@ -92,12 +92,12 @@ class PrototypesSection:
     def findBest(self):
         """Look for the places most like the prototypes."""
         if self.panel.result:
-            findBest(self.panel.result.original)
+            findBest(self.panel.result.whole)
 
     def list(self):
         """Fill the table, which takes a moment."""
         result = self.panel.result
-        self._list(prototypeRows(result.original) if result else [])
+        self._list(prototypeRows(result.whole) if result else [])
         self._ticked = None
         self.chooseLeading()
         self.panel.refresh()
@@ -110,8 +110,8 @@ class PrototypesSection:
         wanted = tuple(sorted(parameters.disabledPrototypes))
         if result and wanted != result.disabled:
             self._whatIf(result, wanted)
-        if (result and result.original) is not self._listed:
-            self._listed = result and result.original
+        if (result and result.whole) is not self._listed:
+            self._listed = result and result.whole
             self._ticked = None
             self._undo = []
             self._list([])
@@ -210,15 +210,15 @@ class PrototypesSection:
         if parameters.showUncertainty:
             overSlices = "uncertainty"
         wanted = {
-            "map": (result.number, parameters.prototype),
-            "slices": (result.number, parameters.prototype, overSlices),
+            "map": (result.number, result.version, parameters.prototype),
+            "slices": (result.number, result.version, parameters.prototype, overSlices),
             "cloud": parameters.showInThreeD,
             "surface": (result.key, parameters.prototype, parameters.showOnSurface),
         }
         before = {"surface": (None, None, False), "cloud": False, **(self._drawn or {})}
         self._drawn = wanted
         if wanted["map"] != before.get("map"):
-            fillSimilarity(result.nodes.similarity, result.original, parameters.prototype)
+            fillSimilarity(result.nodes.similarity, result.whole, parameters.prototype)
         if wanted["slices"] != before.get("slices"):
             self._drawOverSlices(result, overSlices)
         if wanted["cloud"] != before["cloud"]:
@@ -267,7 +267,7 @@ class PrototypesSection:
             hideHeatmap(context, result.nodes, slices)
         elif overSlices != "uncertainty":
             index = self.panel.parameters.prototype
-            showPrototype(context, result.nodes, result.original, index, None, slices, *overSlices)
+            showPrototype(context, result.nodes, result.whole, index, None, slices, *overSlices)
 
 
 def shortTexts(row):

@@ -35,6 +35,10 @@ class Requests:
         number = self._logic.request(inputs, **settings)  # first: the worker begins meanwhile
         self._asked[number] = Asked(listener, dict(inputs), fingerprintsOf(inputs))
 
+    def embed(self, nodes, listener, **settings):
+        """Begin to read a result's images again for points; settings as of ``ProtoSegBrainLogic.requestEmbedding``."""
+        self._asked[self._logic.requestEmbedding(nodes, **settings)] = Asked(listener)
+
     def check(self, listener, modelPath):
         """Ask what there is to compute with."""
         self._asked[self._logic.worker.check(model=modelPath)] = Asked(listener)
@@ -66,6 +70,10 @@ class Requests:
     def isSegmenting(self):
         """Whether a segmentation runs."""
         return any(asked.inputs is not None for asked in self._asked.values())
+
+    def waits(self, listener):
+        """Whether this listener has asked for anything that was not answered yet."""
+        return any(asked.listener is listener for asked in self._asked.values())
 
     def needs(self, node):
         """Whether a segmentation of this volume runs."""

@@ -127,18 +127,21 @@ def termsOf(explanation, evidence):
 
 def nameOf(evidence, prototype):
     """A prototype in plain words; its class where nothing else is known."""
-    from ProtoSegBrainLib.explanation.names import prototype_name
+    from ProtoSegBrainLib.explanation.names import names_of
 
-    known = evidence.prototypes
-    return prototype_name(known[prototype]) if known else f"prototype of {evidence.prototype_class[prototype]}"
+    return names_of(evidence).get(prototype) or f"prototype of {evidence.prototype_class[prototype]}"
 
 
 def cardText(explanation, evidence):
     """Rich text: what is known of the prototype that contributes most to the class."""
     ours = [t for t in explanation.contributions if t.class_name == explanation.class_name and t.contribution]
-    if not ours or not explanation.inside_brain or not evidence.prototypes:
+    if not ours or not explanation.inside_brain:
         return ""
     term = ours[0]
+    if term.prototype >= evidence.n_learned:
+        return _pointText(evidence.taught[term.prototype - evidence.n_learned])
+    if not evidence.prototypes:
+        return ""
     known = evidence.prototypes[term.prototype]
     lines = [f"<b>Nearest: prototype {term.prototype}, {escape(nameOf(evidence, term.prototype))}.</b>"]
     lines.append(f"A patch of {known.patch_size_mm:g} mm of training case {escape(known.case_id)}.")
@@ -149,6 +152,14 @@ def cardText(explanation, evidence):
     if known.neighbours:
         lines.append("Next to it: " + ", ".join(escape(other.case_id) for other in known.neighbours[:3]) + ".")
     return " ".join(lines)
+
+
+def _pointText(taught):
+    r, a, s = taught.position_mm
+    return (
+        f"<b>Nearest: your point {taught.number}, {taught.class_name}.</b> You placed it at R {r:.1f}, A {a:.1f}, "
+        f"S {s:.1f} mm; it counts within about {2 * taught.sigma_mm:.0f} mm."
+    )
 
 
 def _bar(text, value, longest):

@@ -19,9 +19,12 @@ tables        volumes and prototypes as rows
 stored        a prediction kept whole in nodes, and restored from them
 parts         the nodes of which a result consists
 result        all nodes of a result: shown, changed, found again, removed
+points        places that a person pointed at, as control points
+correction    a result corrected by points, kept in nodes and restored from them
 results       the results of a scene with their predictions
 shown         one result at a time: all others are hidden
 resultfiles   a result as the files that the command line writes
+comparison    two results of a patient side by side, and what changed
 layout        four modalities and 3D beside each other
 sight         the tumour in sight, in slices and in 3D
 offscreen     views without a window

@@ -29,16 +29,21 @@ def brainMaskOf(segmentation: Any, t1ce: Volume) -> Volume:
             linear.
     """
     segment, name = _brainIn(segmentation), segmentation.GetName()
-    if not segmentation.GetSegmentation().ContainsRepresentation(LABELMAP):
-        segmentation.CreateBinaryLabelmapRepresentation()
-    image = slicer.vtkOrientedImageData()
-    segmentation.GetBinaryLabelmapRepresentation(segment, image)
-    mask = _volumeOf(image, toWorld(segmentation))
+    mask = maskOfSegment(segmentation, segment)
     if mask is None or not mask.array.any():
         raise ValueError(f"The brain mask {name} is empty; draw the brain, or choose no mask.")
     if overlap(mask, t1ce) < LEAST_OVERLAP:
         raise ValueError(f"The brain mask {name} does not lie on T1ce; choose one that was drawn on it, or none.")
     return mask
+
+
+def maskOfSegment(segmentation: Any, segment: str) -> Volume | None:
+    """(I, J, K) uint8, 1 in a segment, on a grid of its own around it, to world RAS mm; None where nothing is drawn."""
+    if not segmentation.GetSegmentation().ContainsRepresentation(LABELMAP):
+        segmentation.CreateBinaryLabelmapRepresentation()
+    image = slicer.vtkOrientedImageData()
+    segmentation.GetBinaryLabelmapRepresentation(segment, image)
+    return _volumeOf(image, toWorld(segmentation))
 
 
 def _brainIn(segmentation: Any) -> str:

@@ -121,7 +121,7 @@ def brainOnMaps(prediction: Prediction) -> np.ndarray:
 
 def fillSimilarity(node: Any, prediction: Prediction, index: int) -> None:
     """Give the node of the shown similarity the map of a prototype."""
-    share = prediction.similarities[index] * np.float32(1 / prediction.evidence.largest_similarity)
+    share = prediction.similarities[index] * np.float32(1 / prediction.evidence.largest_similarity_to(index))
     setVoxels(node, share)
     node.SetAttribute(PROTOTYPE_ATTRIBUTE, str(index))
 

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import slicer
 
-from ProtoSegBrainLib.correction.points import Point
+from ProtoSegBrainLib.correction.points import Point, points_of_label
 from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES
 from ProtoSegBrainLib.network.evidence import TaughtPrototype
 from ProtoSegBrainLib.result.prediction import Prediction
+from ProtoSegBrainScene.brainmask import maskOfSegment
 from ProtoSegBrainScene.hierarchy import putBeside
 from ProtoSegBrainScene.parts import RESULT_ATTRIBUTE, ROLE, addPart
+from ProtoSegBrainScene.segmentation import segmentNames
 
 PART = "points_"
 """With which the part of a node begins; the class follows."""
@@ -124,6 +126,30 @@ def numberPoints(segmentation: Any) -> None:
     _number(_byNode(segmentation), pointsOf(segmentation))
 
 
+def paintedPoints(segmentation: Any) -> list[Point]:
+    """A point for each connected piece that a person painted, of the class that its segment is called after.
+
+    Args:
+        segmentation: vtkMRMLSegmentationNode with segments NCR, ED, ET or "No tumour".
+
+    Raises:
+        ValueError: A segment is called otherwise, or nothing was painted.
+    """
+    byName = {word.lower(): name for name, word in CLASS_WORDS.items()} | {CLASSES[0]: CLASSES[0], "none": CLASSES[0]}
+    inside, points = segmentation.GetSegmentation(), []
+    for segment in segmentNames(segmentation):
+        called = inside.GetSegment(segment).GetName() or ""
+        if called.strip().lower() not in byName:
+            words = ", ".join(CLASS_WORDS.values())
+            raise ValueError(f"Segment {called!r} of {segmentation.GetName()}: expected one called {words}; rename it.")
+        mask = maskOfSegment(segmentation, segment)
+        if mask is not None and mask.array.any():
+            points += points_of_label(mask, [byName[called.strip().lower()]])
+    if not points:
+        raise ValueError(f"Nothing is painted in {segmentation.GetName()}.")
+    return points
+
+
 def areTaught(points: Sequence[Point], taught: Sequence[TaughtPrototype]) -> bool:
     """Whether a corrected result was made with these points, all of them, in this order."""
     return len(points) == len(taught) and all(
@@ -153,7 +179,7 @@ def showPoints(segmentation: Any, visible: bool) -> None:
 def startPlacing(segmentation: Any, class_name: str, isPersistent: bool) -> None:
     """Let the next click into a slice view be a point of a class, or each click until ``stopPlacing``."""
     scene, node = segmentation.GetScene(), pointNode(segmentation, class_name)
-    selection, interaction = _selection(scene), _interaction(scene)
+    selection, interaction = _selection(scene), interactionOf(scene)
     selection.SetReferenceActivePlaceNodeClassName(KIND)
     selection.SetActivePlaceNodeID(node.GetID())
     if isPersistent:
@@ -165,13 +191,13 @@ def startPlacing(segmentation: Any, class_name: str, isPersistent: bool) -> None
 def stopPlacing(segmentation: Any) -> None:
     """Place no more points of this result; what else is being placed goes on."""
     if placedClass(segmentation) is not None:
-        _interaction(segmentation.GetScene()).SwitchToViewTransformMode()
+        interactionOf(segmentation.GetScene()).SwitchToViewTransformMode()
 
 
 def placedClass(segmentation: Any) -> str | None:
     """The class of which a click would make a point of this result; None where it would make none."""
     scene = segmentation.GetScene()
-    interaction = _interaction(scene)
+    interaction = interactionOf(scene)
     if interaction is None or interaction.GetCurrentInteractionMode() != interaction.Place:
         return None
     placed = _selection(scene).GetActivePlaceNodeID()
@@ -182,7 +208,8 @@ def _selection(scene: Any) -> Any:
     return scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
 
 
-def _interaction(scene: Any) -> Any:
+def interactionOf(scene: Any) -> Any:
+    """The node that says what a click does; None in a scene without one."""
     return scene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
 
 

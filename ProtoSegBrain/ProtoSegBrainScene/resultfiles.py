@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from ProtoSegBrainLib.explanation.findings import findings
 from ProtoSegBrainLib.images.case import Case, case_from_volumes, checked_study, on_grid_of_t1c
 from ProtoSegBrainLib.images.preparation import Preparation
 from ProtoSegBrainLib.images.study import study_of_volumes
-from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES, MODALITY_NAMES, listed
 from ProtoSegBrainLib.pictures.report import write_report
 from ProtoSegBrainLib.result.prediction import Prediction
@@ -49,12 +47,7 @@ def writeResult(
     """
     if not prediction.findings:  # of a what-if; they take too long for each click
         prediction = replace(prediction, findings=findings(prediction))
-    images = inputsOf(nodes)
-    missing = [MODALITY_NAMES[role] for role in MODALITIES if role not in images]
-    if missing:
-        raise ValueError(f"{listed(missing)} not given: the report needs all four images, and the scene has lost some.")
-    volumes = {role: volumeOf(node) for role, node in images.items()}
-    case = _caseOf(volumes, prediction)
+    case = caseOfResult(nodes, prediction)
     with Writer(prediction.case_id, folder) as writer:
         writer.check_older(overwrite=overwrite)
         with writer.folder() as waiting:
@@ -64,8 +57,17 @@ def writeResult(
     return {kind: writer.out_dir / path.name for kind, path in files.items()}
 
 
-def _caseOf(volumes: Mapping[str, Volume], prediction: Prediction) -> Case:
-    """The images of a result as the network had them."""
+def caseOfResult(nodes: ResultNodes, prediction: Prediction) -> Case:
+    """The images of a result as the network had them.
+
+    Raises:
+        ValueError: Not all of them are in the scene any more.
+    """
+    images = inputsOf(nodes)
+    missing = [MODALITY_NAMES[role] for role in MODALITIES if role not in images]
+    if missing:
+        raise ValueError(f"{listed(missing)} not given: all four images are needed, and the scene has lost some.")
+    volumes = {role: volumeOf(node) for role, node in images.items()}
     if not prediction.preparation:
         return case_from_volumes(volumes, prediction.case_id)
     done = Preparation.from_dict(prediction.preparation)

@@ -43,6 +43,7 @@ class Result:
         corrected: With a person's points; None where there are none.
         number: Of no other result.
         version: Counts the corrections.
+        embedding: Of its images, by which points are learned; None as long as nobody needed it.
     """
 
     nodes: ResultNodes
@@ -52,6 +53,7 @@ class Result:
     corrected: Prediction | None = None
     number: int = field(default_factory=itertools.count().__next__)
     version: int = 0
+    embedding: Embedding | None = None
 
     @property
     def key(self) -> tuple[int, int, tuple[int, ...]]:
@@ -164,29 +166,38 @@ class Results:
         result.current, result.disabled = changed, without
         return changed
 
-    def teach(self, nodes: ResultNodes, points: Sequence[Point], embedding: Embedding | None) -> Prediction:
+    def learnFrom(self, nodes: ResultNodes, embedding: Embedding) -> None:
+        """Keep the embedding of a result's images, by which points are learned.
+
+        Raises:
+            ValueError: It is of other images or another model.
+        """
+        result = self._whole(nodes)
+        embedding.check_is_of(result.original)
+        result.embedding = embedding
+
+    def teach(self, nodes: ResultNodes, points: Sequence[Point]) -> Prediction:
         """Correct a result by a person's points, in place of all that it had; without any, the model's own.
 
         Args:
             nodes: Of the result.
             points: All of them, in their order.
-            embedding: Of the images of the result; needed where there are points.
 
         Raises:
-            ValueError: The nodes are no result, a point lies outside the brain, or the embedding is of other images or
-                another model; what is shown stays.
+            ValueError: The nodes are no result, or a point lies outside the brain; what is shown stays.
+            RuntimeError: There are points, and no embedding is there (``learnFrom``).
         """
-        changed = self.teachFirst(nodes, points, embedding)
+        changed = self.teachFirst(nodes, points)
         for step in self.rest(nodes).values():
             step()
         return changed
 
-    def teachFirst(self, nodes: ResultNodes, points: Sequence[Point], embedding: Embedding | None) -> Prediction:
+    def teachFirst(self, nodes: ResultNodes, points: Sequence[Point]) -> Prediction:
         """The same, but only what is seen at once; ``rest`` is still to be done. Prototypes that are off stay off."""
         result = self._whole(nodes)
-        if points and embedding is None:
-            raise ValueError(f"{nodes.segmentation.GetName()}: points need the embedding of its images.")
-        corrected = teach(result.original, embedding, points) if points and embedding else None
+        if points and result.embedding is None:
+            raise RuntimeError(f"{nodes.segmentation.GetName()}: points need the embedding of its images.")
+        corrected = teach(result.original, result.embedding, points) if points and result.embedding else None
         whole = corrected or result.original
         without = tuple(index for index in result.disabled if index < len(whole.evidence.prototype_class))
         changed = whatif(whole, without) if without else whole
@@ -202,7 +213,7 @@ class Results:
         return result
 
     def rest(self, nodes: ResultNodes) -> dict[str, Callable[[], None]]:
-        """What is still to be done after ``showFirst``, ``whatIfFirst`` and ``teachFirst``, by name; of no result {}."""
+        """What is left to do after ``showFirst``, ``whatIfFirst`` and ``teachFirst``, by name; of no result {}."""
         result = self._known.get(nodes.segmentation.GetID() or "")
         if result is None:
             return {}

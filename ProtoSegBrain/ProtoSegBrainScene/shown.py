@@ -32,7 +32,7 @@ def showOnly(scene: Any, segmentation: Any) -> None:
             if display.GetVisibility():
                 display.SetVisibility(False)
     for composite in compositeNodes(scene).values():
-        _takeOff(composite, others)
+        takeOff(composite, others)
     for view in _nodesOfClass(scene, "vtkMRMLTableViewNode"):
         if view.GetTableNodeID() in others:
             view.SetTableNodeID(None)
@@ -73,7 +73,7 @@ def _displaysOf(node: Any) -> Iterator[Any]:
                 yield display
 
 
-def _takeOff(composite: Any, ids: Collection[str]) -> None:
+def takeOff(composite: Any, ids: Collection[str]) -> None:
     """Show nothing of these volumes in a slice view."""
     modifying = composite.StartModify()
     if composite.GetBackgroundVolumeID() in ids:

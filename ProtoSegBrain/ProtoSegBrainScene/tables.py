@@ -11,7 +11,7 @@ import numpy as np
 import vtk
 
 from ProtoSegBrainLib.explanation.explain import region_shares
-from ProtoSegBrainLib.explanation.names import prototype_name
+from ProtoSegBrainLib.explanation.names import names_of
 from ProtoSegBrainLib.labels import CLASS_COLOURS, CLASSES, REGION_NAMES, REGIONS
 from ProtoSegBrainLib.network.evidence import no_prototypes
 from ProtoSegBrainLib.result.prediction import Prediction
@@ -148,7 +148,7 @@ _latest = _Latest()
 
 def _prototypeRows(prediction: Prediction) -> list[PrototypeRow]:
     evidence = prediction.evidence
-    names = {record.index: prototype_name(record) for record in evidence.prototypes}
+    names = names_of(evidence)
     shares = region_shares(prediction, "WT")
     best = _best(prediction)
     rows = [
@@ -158,7 +158,7 @@ def _prototypeRows(prediction: Prediction) -> list[PrototypeRow]:
             colour=CLASS_COLOURS[CLASSES.index(owner)],
             name=names.get(index, ""),
             share=shares.get(index, 0.0),
-            bestSimilarity=float(best[index]) / evidence.largest_similarity,
+            bestSimilarity=float(best[index]) / evidence.largest_similarity_to(index),
             percentile=evidence.percentile(index, float(best[index])),
             isOn=bool(evidence.weight[:, index].any()),
         )

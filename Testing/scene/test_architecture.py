@@ -35,7 +35,12 @@ MAY_IMPORT = {
     "parts": set(),
     "moves": {"grid", "parts"},
     "shown": {"layout", "moves", "parts"},
-    "results": {"context", "moves", "parts", "result", "shown", "stored"},
+    "points": {"brainmask", "hierarchy", "parts", "segmentation"},
+    "correction": {"grid", "hierarchy", "parts", "stored"},
+    "results": {"context", "correction", "moves", "parts", "result", "shown", "stored"},
+    "comparison": {
+        *("grid", "hierarchy", "inputs", "layout", "parts", "result", "resultfiles", "segmentation", "shown"),
+    },
     "resultfiles": {"inputs", "result"},
     "rendering": {"grid", "heatmap", "hierarchy", "parts"},
     "layout": set(),
