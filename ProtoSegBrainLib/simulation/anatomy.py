@@ -7,7 +7,7 @@ voxel (partial volume).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -71,16 +71,19 @@ class _Lesion:
     rim: float
 
 
-def draw_head(rng: np.random.Generator, shape: tuple[int, int, int], tumour: Tumour | None) -> Head:
+def draw_head(
+    rng: np.random.Generator, shape: tuple[int, int, int], tumour: Tumour | None, growth: float = 1.0
+) -> Head:
     """Draw a head; each call takes the next random numbers and makes another.
 
     Args:
         rng: Chooses sizes, folds and the tumour's place.
         shape: Of the whole grid; a grid smaller than the BraTS one holds a proportionally smaller head.
         tumour: Its kind; None for a healthy brain.
+        growth: Of the tumour's volume, about; the same random numbers give the same brain with a tumour of other size.
     """
     space = _space(rng, shape)
-    lesion = _lesion(rng) if tumour else None
+    lesion = _grown(_lesion(rng), growth) if tumour else None
     brain, brain_depth, fractions, depth = _healthy(rng, space, lesion)
     label = np.zeros(brain.shape, np.uint8)
     if lesion is not None:
@@ -301,6 +304,12 @@ def _lesion(rng: np.random.Generator) -> _Lesion:
         if inside > 0.9 * radius and x > 0.9 * radius:
             break
     return _Lesion((float(side * x), y, z), radius, rng.uniform(11, 20), rng.uniform(3.2, 5.5))
+
+
+def _grown(lesion: _Lesion, growth: float) -> _Lesion:
+    """Core and oedema grow alike; the rim is as thin as before."""
+    factor = growth ** (1 / 3)
+    return replace(lesion, radius=lesion.radius * factor, oedema=lesion.oedema * factor)
 
 
 def _grow(
