@@ -1,7 +1,7 @@
 """What a follow-up measures where the truth is known: simulated patients whose tumour grew, shrank, or stayed.
 
-The later head is laid otherwise and scanned with another noise and scale. A change agrees where it is off by at most 10 %
-of the true volume at the earlier date, or by .5 ml.
+The later head is laid otherwise and scanned with another noise and scale. A change agrees where it is off by at most
+10 % of the true volume at the earlier date, or by .5 ml.
 
     python benchmarks/follow_up.py --patients 10
     python benchmarks/follow_up.py --patients 0 --pairs DIR...    # folders of cases: is each pair of one head?
@@ -37,7 +37,7 @@ SHARE, LEAST_ML = 0.10, 0.5
 
 @dataclass(frozen=True)
 class Measured:
-    """A patient: true and measured change in ml by region, and how far off the registration is at the head's corners."""
+    """A patient: true and measured change in ml by region, and how far off the registration is at the corners."""
 
     growth: float
     true_ml: dict[str, float]

@@ -17,9 +17,8 @@ def grown():
 def back(dates):
     """Images and label of the later date where the earlier head lies."""
     affine = dates.motion @ dates.later.affine
-    images = [
-        resample(Volume(image, affine), SHAPE, dates.earlier.affine, order=1).array for image in dates.later.images
-    ]
+    grid = (SHAPE, dates.earlier.affine)
+    images = [resample(Volume(image, affine), *grid, order=1).array for image in dates.later.images]
     label = resample(Volume(dates.later.label, affine), *grid, order=0).array
     return np.stack(images), label
 
