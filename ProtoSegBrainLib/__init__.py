@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from ProtoSegBrainLib.explanation.explain import explain
     from ProtoSegBrainLib.explanation.findings import findings
     from ProtoSegBrainLib.explanation.whatif import whatif
+    from ProtoSegBrainLib.followup.follow import FollowConfig, FollowUp, follow
+    from ProtoSegBrainLib.followup.visit import Visit
     from ProtoSegBrainLib.images.case import Case, case_from_volumes, read_case, read_case_files
     from ProtoSegBrainLib.images.folders import CaseFiles, list_cases
     from ProtoSegBrainLib.images.formats import read_volume, write_volume
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
 _HOME = {
     "Case": "images.case",
     "CaseFiles": "images.folders",
+    "FollowConfig": "followup.follow",
+    "FollowUp": "followup.follow",
     "Point": "correction.points",
     "Prediction": "result.prediction",
     "PredictConfig": "segmentation.predict",
@@ -72,11 +76,13 @@ _HOME = {
     "Study": "images.study",
     "StudyChoice": "dicom.study",
     "TeachConfig": "correction.teach",
+    "Visit": "followup.visit",
     "Volume": "images.volume",
     "case_from_volumes": "images.case",
     "evaluate": "evaluation.evaluate",
     "explain": "explanation.explain",
     "findings": "explanation.findings",
+    "follow": "followup.follow",
     "list_cases": "images.folders",
     "load_model": "network.weights",
     "predict": "segmentation.predict",
@@ -99,6 +105,8 @@ _HOME = {
 __all__ = [
     "Case",
     "CaseFiles",
+    "FollowConfig",
+    "FollowUp",
     "Point",
     "Prediction",
     "PredictConfig",
@@ -107,11 +115,13 @@ __all__ = [
     "Study",
     "StudyChoice",
     "TeachConfig",
+    "Visit",
     "Volume",
     "case_from_volumes",
     "evaluate",
     "explain",
     "findings",
+    "follow",
     "list_cases",
     "load_model",
     "predict",

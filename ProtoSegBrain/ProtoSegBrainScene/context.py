@@ -58,6 +58,7 @@ def contextForCore(scene: Any) -> SceneContext:
     _addDefaultNodes(scene)
     terminologies = slicer.vtkSlicerTerminologiesModuleLogic()  # with a scene it would look for Slicer's own files
     _loadTerminology(terminologies)
+    _logic(slicer.vtkSlicerMarkupsLogic, "Markups", scene, application)  # knows how points are saved
     return SceneContext(
         scene=scene,
         application=application,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pointed_case
 import pytest
 from by_hand import AVERAGE, prototype
 
-from ProtoSegBrainLib.explanation.names import prototype_name
+from ProtoSegBrainLib.correction.points import Point
+from ProtoSegBrainLib.correction.teach import teach
+from ProtoSegBrainLib.explanation.names import channel_name, names_of, prototype_name
 from ProtoSegBrainLib.network.evidence import Prototype
 
 
@@ -47,3 +50,11 @@ def test_tumour_is_compared_with_the_other_side_and_background_with_the_mean() -
     assert prototype_name(replace(prototype("ED", t1c=3.0), contrast=contrast)) == "bright on FLAIR: oedema"
     healthy = replace(prototype("background", t1n=0.7, t1c=0.3, t2w=-0.5), contrast=contrast)
     assert prototype_name(healthy) == "white-matter-like tissue"
+
+
+def test_points_of_a_person_are_called_theirs():
+    before = pointed_case.prediction()
+    points = [Point(pointed_case.place(before, *voxel), "ED") for voxel in ((4, 9, 4), (4, 5, 4))]
+    evidence = teach(before, pointed_case.embedding(before), points).evidence
+    assert names_of(evidence) == {4: "your point 1", 5: "your point 2"}
+    assert channel_name(evidence, 3) == "prototype 3"

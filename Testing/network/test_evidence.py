@@ -10,7 +10,7 @@ import pytest
 from by_hand import evidence_for
 
 from ProtoSegBrainLib.network.calibration import Calibration, Familiarity, Normality, RegionReliability
-from ProtoSegBrainLib.network.evidence import Evidence, Neighbour, Prototype
+from ProtoSegBrainLib.network.evidence import Evidence, Neighbour, Prototype, TaughtPrototype
 from ProtoSegBrainLib.records import stored
 
 RECORD = Prototype(0, "ET", "case_1", (1.5, -2.0, 3.25), 2.0, {"t1c": 2.5}, 0.0, tuple(np.linspace(0, 4, 101)))
@@ -143,3 +143,42 @@ def test_a_wrong_part_of_it_is_named(part: str, value: object, message: str) -> 
     assert Evidence.from_dict(content).prototype_class == ("ET",)
     with pytest.raises(ValueError, match=message):
         Evidence.from_dict(content | {part: value})
+
+
+TAUGHT = TaughtPrototype(2, "ET", (10.0, 0.0, 0.0), (0.6, 0.8), 0.1, 1.0, 5.0)
+
+
+def test_a_persons_prototype_is_alike_near_by_only() -> None:
+    assert TAUGHT.largest_similarity == pytest.approx(np.log(10) - np.log(2 / 1.1))
+    assert TAUGHT.likeness(np.array([0.0, 1.0, 4.0])) == pytest.approx([TAUGHT.largest_similarity, 0, 0])
+    places = np.array([[10.0, 0, 0], [15.0, 0, 0], [10.0, 21, 0]])
+    assert TAUGHT.nearness(places) == pytest.approx([1, np.exp(-0.5), 0])
+    assert TAUGHT.farthest_mm == 20
+    similarity = float(TAUGHT.likeness(np.array(0.3)) * TAUGHT.nearness(places[1]))
+    assert TAUGHT.distance(similarity, places[1]) == pytest.approx(0.3)
+
+
+def test_a_last_layer_with_points_survives_json_and_older_ones_have_none() -> None:
+    learned = evidence_for(["background", "ET"])
+    evidence = replace(
+        learned,
+        prototype_class=("background", "ET", "ET"),
+        weight=np.concatenate([learned.weight, np.ones((4, 1), np.float32)], axis=1),
+        taught=(TAUGHT,),
+    )
+    assert evidence.n_learned == 2
+    assert evidence.largest_similarity_to(2) == TAUGHT.largest_similarity
+    assert evidence.largest_similarity_to(1) == evidence.largest_similarity
+    again = Evidence.from_dict(json.loads(json.dumps(evidence.to_dict())))
+    assert again.taught == (TAUGHT,)
+    older = learned.to_dict()
+    older.pop("taught", None)
+    assert Evidence.from_dict(older).taught == ()
+
+
+@pytest.mark.parametrize(
+    "change", [{"class_name": "WT"}, {"number": 0}, {"embedding": (1.0, 1.0)}, {"sigma_mm": 0.0}, {"epsilon": 1.0}]
+)
+def test_what_is_no_persons_prototype_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        replace(TAUGHT, **change)

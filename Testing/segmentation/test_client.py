@@ -103,3 +103,10 @@ def test_the_real_worker_segments_twice_and_is_cancelled(a_case: Case, temporary
         until(lambda event: isinstance(event, Progress) and "network" in event.message, worker)
         worker.cancel()
         assert [*temporary.iterdir()] == []
+
+
+def test_an_embedding_is_asked_for_as_a_segmentation_is(worker: Worker) -> None:
+    asked = worker.wait_for_values(worker.embed(NO_IMAGES, "echo", device="cpu"))
+    assert (asked["task"], asked["device"], asked["prepare"]) == ("embed", "cpu", "none")
+    with pytest.raises(TypeError, match="did not ask for an embedding"):
+        worker.wait_for_embedding(worker.check())

@@ -7,9 +7,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import pointed_case
 import pytest
 from by_hand import evidence_for, prediction_for, without_prototypes
 
+from ProtoSegBrainLib.correction.embedding import Embedding
+from ProtoSegBrainLib.correction.points import Point
+from ProtoSegBrainLib.correction.teach import teach
 from ProtoSegBrainLib.explanation.findings import findings
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.network.calibration import Calibration, Familiarity, Normality, RegionReliability
@@ -179,3 +183,24 @@ def test_a_result_without_prototypes_arrives_as_it_was_sent(a_prediction: Predic
     assert back.evidence.weight.shape == (4, 0)
     assert back.regions == ("WT",)
     np.testing.assert_array_equal(back.probabilities, mute.probabilities)
+
+
+def test_an_embedding_comes_back_to_half_precision(tmp_path: Path, rng: np.random.Generator) -> None:
+    vectors = rng.normal(0, 1, (8, 3, 4, 5)).astype(np.float32)
+    sent = Embedding("case", vectors / np.linalg.norm(vectors, axis=0), OBLIQUE, "identity")
+    exchange.send_embedding(sent, tmp_path / "a")
+    back = exchange.receive_embedding(tmp_path / "a")
+    assert (back.case_id, back.model, back.vectors.dtype) == ("case", "identity", np.dtype("float32"))
+    np.testing.assert_allclose(back.vectors, sent.vectors, atol=5e-4)
+    np.testing.assert_array_equal(back.affine, OBLIQUE)
+    (tmp_path / "a" / "vectors.npy").unlink()
+    with pytest.raises(ValueError, match="does not hold what was sent"):
+        exchange.receive_embedding(tmp_path / "a")
+
+
+def test_points_of_a_prediction_come_back_exactly(tmp_path: Path) -> None:
+    before = pointed_case.prediction()
+    point = Point(pointed_case.place(before, 4, 9, 4), "ED")
+    sent = teach(before, pointed_case.embedding(before), [point])
+    send_prediction(sent, tmp_path / "a")
+    assert receive_prediction(tmp_path / "a").evidence.taught == sent.evidence.taught

@@ -16,12 +16,13 @@ import pytest
 import torch
 from small_model import save_small_model
 
+from ProtoSegBrainLib.correction.embedding import embedding_of
 from ProtoSegBrainLib.images.case import Case, case_from_volumes
 from ProtoSegBrainLib.images.preparation import Preparation
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.labels import MODALITIES
 from ProtoSegBrainLib.network.weights import load_model
-from ProtoSegBrainLib.segmentation.exchange import receive_prediction, send_volumes
+from ProtoSegBrainLib.segmentation.exchange import receive_embedding, receive_prediction, send_volumes
 from ProtoSegBrainLib.segmentation.predict import PredictConfig, predict
 from ProtoSegBrainLib.segmentation.worker import Server
 
@@ -117,6 +118,42 @@ def test_as_it_is_nothing_is_prepared(session: Session, a_case: Case, model: Pat
     assert receive_prediction(tmp_path / "prediction").preparation == {}
 
 
+def test_the_embedding_of_images_that_were_segmented(
+    session: Session, a_case: Case, model: Path, tmp_path: Path
+) -> None:
+    session.ask(segment(tmp_path / "1", volumes_of(a_case), model))
+    made = receive_prediction(tmp_path / "1" / "prediction")
+    done = session.ask(segment(tmp_path / "2", volumes_of(a_case), model, task="embed"))[-1]
+    assert done == {"id": 7, "event": "done", "embedding": str(tmp_path / "2" / "embedding")}
+    got = receive_embedding(tmp_path / "2" / "embedding")
+    got.check_is_of(made)
+    expected = embedding_of(case_from_volumes(volumes_of(a_case), "a"), load_model(model), "cpu", "float32")
+    np.testing.assert_allclose(got.vectors, expected.vectors, atol=1e-3)
+
+
+def test_images_of_the_last_request_are_prepared_once_and_others_anew(
+    a_case: Case, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ProtoSegBrainLib.preparation import prepare
+
+    seen = []
+    once = prepare.prepare_study
+    monkeypatch.setattr(prepare, "prepare_study", lambda *arguments: seen.append(1) or once(*arguments))
+    events = io.StringIO()
+    server = Server(io.StringIO(), events, 1.0)
+    moved = {role: replace(volume, affine=np.eye(4)) for role, volume in volumes_of(a_case).items()}
+    requests = [
+        segment(tmp_path / "1", volumes_of(a_case), model),
+        segment(tmp_path / "2", volumes_of(a_case), model, task="embed"),
+        segment(tmp_path / "3", moved, model, task="embed"),
+    ]
+    counts = []
+    for request in requests:
+        server._answer(json.dumps(request))
+        counts.append(len(seen))
+    assert counts == [1, 1, 2], events.getvalue()[-500:]
+
+
 def test_it_goes_on_after_bad_requests(session: Session, a_case: Case, model: Path, tmp_path: Path) -> None:
     whole = volumes_of(a_case)
     holes = replace(whole["t2f"], array=np.where(whole["t2f"].array > 100, np.nan, whole["t2f"].array))
@@ -129,7 +166,7 @@ def test_it_goes_on_after_bad_requests(session: Session, a_case: Case, model: Pa
         "device must be one of": segment(tmp_path / "5", whole, model, device="abacus"),
         "does not hold what was sent": segment(tmp_path / "6", {}, model) | {"folder": str(tmp_path / "7")},
         "needs case_id, folder": {"id": 7, "task": "segment"},
-        "a task of segment, check, stop": {"id": 7, "task": "sing"},
+        "a task of segment, embed, check, stop": {"id": 7, "task": "sing"},
         "Expecting value": "not JSON",
     }
     for message, request in requests.items():
