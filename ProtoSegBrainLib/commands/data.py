@@ -54,6 +54,8 @@ def add_simulate_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="number that decides the case (default: 1)")
     what = "a whole head as a scanner gives it: with skull, four series on grids of their own, between which it moved"
     parser.add_argument("--raw", action="store_true", help=what)
+    what = "also the same brain at a later date: its tumour about GROWTH times as large, the head laid otherwise"
+    parser.add_argument("--later", type=float, metavar="GROWTH", help=what)
     parser.add_argument("--dicom", action="store_true", help="the raw head as DICOM series, not NIfTI files")
 
 
@@ -63,10 +65,25 @@ def simulate(options: argparse.Namespace) -> Answer:
     check_folder(options.out)
     if options.raw or options.dicom:
         return _simulate_raw(options)
+    if options.later is not None:
+        return _simulate_two_dates(options)
     case = simulate_case(options.seed)
     folder = write_case(case, options.out)
     values = {"case_id": case.case_id, "folder": folder, "simulated": True}
     return Answer(values, f"Simulated case {case.case_id}, no patient, in {folder}")
+
+
+def _simulate_two_dates(options: argparse.Namespace) -> Answer:
+    from ProtoSegBrainLib.simulation.simulate import write_case
+    from ProtoSegBrainLib.simulation.two_dates import TwoDatesConfig, simulate_two_dates
+
+    dates = simulate_two_dates(options.seed, config=TwoDatesConfig(growth=options.later))
+    folders = [write_case(case, options.out) for case in (dates.earlier, dates.later)]
+    changes = ", ".join(f"{name} {one:.1f} to {other:.1f} ml" for name, (one, other) in dates.volumes_ml.items())
+    lines = [f"Simulated case {dates.earlier.case_id}, no patient, at two dates in {folders[0]} and {folders[1]}"]
+    values = {"case_id": dates.earlier.case_id, "folder": folders[0], "later": folders[1], "simulated": True}
+    values |= {"volumes_ml": dates.volumes_ml, "motion": dates.motion.tolist()}
+    return Answer(values, "\n".join([*lines, f"True change: {changes}"]))
 
 
 def _simulate_raw(options: argparse.Namespace) -> Answer:
