@@ -12,6 +12,7 @@ from ProtoSegBrainScene.comparison import (
     tableRows,
 )
 from ProtoSegBrainScene.parts import RESULT_ATTRIBUTE
+from ProtoSegBrainScene.points import showPoints
 from ProtoSegBrainScene.sight import lookAtTumour
 
 from ProtoSegBrainLib.labels import REGIONS
@@ -67,6 +68,7 @@ class CompareSection:
             before = showSideBySide(slicer.mrmlScene, layoutNode, self._comparison)
             if before != LAYOUT_ID:
                 self._arrangement = before
+            self._hideResult()
 
     def close(self):
         """The views as before; what the comparison added to the scene goes."""
@@ -77,7 +79,18 @@ class CompareSection:
         if layoutNode is not None and layoutNode.GetViewArrangement() == LAYOUT_ID and self._arrangement is not None:
             layoutNode.SetViewArrangement(self._arrangement)
         self._comparison = self._arrangement = None
+        if self.panel.result:
+            showPoints(self.panel.result.nodes.segmentation, True)
+        self.panel.drawAgain()
         self.panel.refresh()
+
+    def _hideResult(self):
+        """The result that is shown lies on its own scan, not on the earlier one."""
+        result = self.panel.result
+        if result:
+            for node in (result.nodes.segmentation, result.nodes.regions):
+                node.GetDisplayNode().SetVisibility(False)
+            showPoints(result.nodes.segmentation, False)
 
     def save(self):
         """Ask for a folder and write what the command line writes."""

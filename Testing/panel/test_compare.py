@@ -57,7 +57,10 @@ def test_both_dates_stand_side_by_side_with_what_changed(two_dates):
     assert changes.GetSegmentation().GetSegment("WT new")
     panel.ui.changeRegionComboBox.setCurrentIndex(2)
     assert changes.GetSegmentation().GetSegment("ET new")
+    shown = two_dates[2].nodes.segmentation.GetDisplayNode()
+    assert not shown.GetVisibility()
     panel.click("closeComparisonButton")
+    assert shown.GetVisibility()
     assert arrangement() == before
     assert slicer.mrmlScene.GetFirstNodeByName("Change first to second") is None
     assert panel.ui.comparisonTable.rowCount() == 0
