@@ -1,8 +1,9 @@
 """What pointing gives: a simulated user clicks into the middle of the largest wrong piece, again and again.
 
 The cases must be ones that the model has not seen. With one model, how far a point reaches is chosen for each patient
-on all others (leave one out) among ``SETTINGS``, at 2 mm, and reported on that patient at full resolution; with
-``--settings default`` the defaults are taken as they are. Folds of a training are given as several models.
+on all others (leave one out) among ``SETTINGS``, at 2 mm, of those with which at most one click in twenty does harm,
+and reported on that patient at full resolution; with ``--settings default`` the defaults are taken as they are. Folds
+of a training are given as several models.
 
     python benchmarks/pointing.py --data CASES --out OUT
     python benchmarks/pointing.py --data DATA --splits DATA/splits.json --models RUNS/fold_*/model.safetensors --out OUT
@@ -36,6 +37,8 @@ from ProtoSegBrainLib.training.train import read_split
 
 CLICKS = 10
 WORSE = 0.005
+MOST_HARM = 0.05
+"""Share of the clicks that may make other patients worse with a setting that is chosen."""
 CHOSEN_AFTER = (1, 2, 3, 5)
 """Clicks after which the mean Dice is what settings are chosen by."""
 DEFAULT = TeachConfig()
@@ -169,8 +172,12 @@ def _chosen(cases: Sequence[Seen], out: Path) -> list[TeachConfig]:
         lines.append("| " + " | ".join([*(f"{n:g}" for n in said), *(f"{n:.4f}" for n in mean), f"{share:.1%}"]) + " |")
     (out / "settings.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
-    others = [np.delete(by_case, n, axis=1).mean(axis=1) for n in range(len(cases))]
-    return [SETTINGS[int(each.argmax())] for each in others]
+    harm = (np.diff(values, axis=2) < -WORSE).mean(axis=2)
+    chosen = []
+    for n in range(len(cases)):
+        others, harmed = (np.delete(part, n, axis=1).mean(axis=1) for part in (by_case, harm))
+        chosen.append(SETTINGS[int(np.where(harmed <= MOST_HARM, others, -1).argmax())])
+    return chosen
 
 
 def as_table(curves: Sequence[Sequence[dict[str, float]]]) -> str:

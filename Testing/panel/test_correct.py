@@ -205,3 +205,21 @@ def test_scripts_teach_with_one_call(panel):
     assert taught.volumes_ml["ET"] > prediction.volumes_ml["ET"]
     assert panel.logic.teach(nodes, []).volumes_ml == prediction.volumes_ml
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == 1
+
+
+def test_another_run_on_the_same_images_begins_without_points(segmented):
+    panel, own = segmented, segmented.result.original
+    point(panel, "pointETButton", place(own, *EDGE))
+    embed(panel)
+    settle(panel)
+    panel.segment()
+    settle(panel)
+    from ProtoSegBrainScene.points import pointsOf
+
+    assert panel.result.current.evidence.taught == ()
+    assert pointsOf(panel.result.nodes.segmentation) == []
+    assert not panel.ui.undoPointButton.isEnabled()
+    point(panel, "pointEDButton", place(own, *EDGE))
+    embed(panel)
+    settle(panel)
+    assert [each.class_name for each in panel.result.current.evidence.taught] == ["ED"]
