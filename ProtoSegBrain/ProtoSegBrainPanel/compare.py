@@ -36,7 +36,7 @@ class CompareSection:
         ui.closeComparisonButton.clicked.connect(panel.guarded(self.close))
         ui.saveComparisonButton.clicked.connect(panel.guarded(self.save))
         ui.changeRegionComboBox.addItems(list(REGIONS))
-        ui.changeRegionComboBox.currentIndexChanged.connect(panel.guarded(self.onRegion))
+        ui.changeRegionComboBox.currentTextChanged.connect(panel.guarded(self.onRegion))
         ui.blendSlider.valueChanged.connect(panel.guarded(self.onBlend))
         table = ui.comparisonTable
         table.columnCount = len(COLUMNS)
@@ -46,7 +46,10 @@ class CompareSection:
     def compare(self):
         """Register, compare, and show both dates; nothing changes where that cannot be done."""
         results = self.panel.logic.results
-        earlier, later = results.of(self.ui.earlierSelector.currentNode()), self.panel.result
+        chosen, later = self.ui.earlierSelector.currentNode(), self.panel.result
+        earlier = results.of(chosen)
+        if earlier is None:
+            raise ValueError(f"{chosen.GetName()} is no whole result any more; segment its images again.")
         self.panel.message.close()
         self.ui.compareLabel.text = COMPARING
         slicer.app.processEvents()
@@ -68,6 +71,8 @@ class CompareSection:
             before = showSideBySide(slicer.mrmlScene, layoutNode, self._comparison)
             if before != LAYOUT_ID:
                 self._arrangement = before
+            if slicer.app.layoutManager():
+                slicer.util.resetSliceViews()  # views that are new show the whole image
             self._hideResult()
 
     def close(self):
@@ -76,8 +81,11 @@ class CompareSection:
             return
         removeComparison(slicer.mrmlScene)
         layoutNode = layoutNodeOf(slicer.mrmlScene)
-        if layoutNode is not None and layoutNode.GetViewArrangement() == LAYOUT_ID and self._arrangement is not None:
-            layoutNode.SetViewArrangement(self._arrangement)
+        if layoutNode is not None and layoutNode.GetViewArrangement() == LAYOUT_ID:
+            if self._arrangement is None:  # a scene was saved in it
+                self.panel.views.enter()
+            else:
+                layoutNode.SetViewArrangement(self._arrangement)
         self._comparison = self._arrangement = None
         if self.panel.result:
             showPoints(self.panel.result.nodes.segmentation, True)
