@@ -66,12 +66,12 @@ def read_visits(
     progress = on_progress or _silent
     check_folder(out)
     model: tuple[SegmentationNet, ModelCard] | None = None
-    visits, patients = [], []
-    for number, place in enumerate(places):
+    visits = []
+    studies = [read_study(place.scans, config.reading, config.choice) for place in places]
+    _refuse_two_patients([_patient(study) for study in studies])
+    for number, (place, study) in enumerate(zip(places, studies, strict=True)):
         part = part_of(progress, number / len(places), (number + 1) / len(places))
         part(0.0, f"Reading {place.scans.name}")
-        study = read_study(place.scans, config.reading, config.choice)
-        patients.append(_patient(study))
         case = prepare_study(study, config.preparation, part_of(part, 0.1, 0.6))
         date = place.date or date_of(case)
         target = out / (date.isoformat() if date else f"scan_{number + 1}")
@@ -81,7 +81,6 @@ def read_visits(
             with Writer(case.case_id, target, inputs=study.files.values()) as writer:
                 found, _ = make(case, model, replace(config, overwrite=True), writer)
         visits.append(Visit(case, found, date))
-    _refuse_two_patients(patients)
     return visits
 
 

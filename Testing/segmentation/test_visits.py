@@ -3,6 +3,7 @@
 import datetime
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ProtoSegBrainLib.images.formats import read_volume, write_volume
 from ProtoSegBrainLib.images.volume import Volume
 from ProtoSegBrainLib.result.prediction_files import read_prediction, write_prediction
+from ProtoSegBrainLib.segmentation import visits as module
 from ProtoSegBrainLib.segmentation.visits import Place, read_visits
 
 DAY = datetime.date(2024, 3, 1)
@@ -65,3 +67,16 @@ def test_a_result_of_a_former_run_with_other_images_is_made_anew(data, config, t
 def test_scans_that_are_not_there_are_named(places, config, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_visits([places[0], Place(tmp_path / "nowhere")], [], tmp_path / "out", config)
+
+
+def test_dicom_of_two_patients_is_refused_before_anything_is_made(places, config, tmp_path, monkeypatch):
+    read = module.read_study
+
+    def of_a_patient(scans, *more):
+        return replace(read(scans, *more), series={"t1c": SimpleNamespace(patient=scans.name)})
+
+    monkeypatch.setattr(module, "read_study", of_a_patient)
+    with pytest.raises(ValueError, match="The scans are of 2 patients") as refused:
+        read_visits(places, [], tmp_path / "out", config)
+    assert "case_1" not in str(refused.value)
+    assert not (tmp_path / "out").exists()
