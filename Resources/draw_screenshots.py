@@ -16,12 +16,16 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "ProtoSegBrain")]
 
+from ProtoSegBrainScene.comparison import VIEWS as COMPARED  # noqa: E402
+from ProtoSegBrainScene.comparison import compare, showSideBySide  # noqa: E402
 from ProtoSegBrainScene.context import contextForCore  # noqa: E402
+from ProtoSegBrainScene.grid import addVolume  # noqa: E402
 from ProtoSegBrainScene.heatmap import showPrototype, strongestSpot  # noqa: E402
 from ProtoSegBrainScene.layout import VIEWS, assignVolumes  # noqa: E402
 from ProtoSegBrainScene.legends import showClassLegend  # noqa: E402
 from ProtoSegBrainScene.offscreen import SliceView, ThreeDView  # noqa: E402
 from ProtoSegBrainScene.rendering import paintSurface, showBrain, showVolumeRendering  # noqa: E402
+from ProtoSegBrainScene.results import Results  # noqa: E402
 from ProtoSegBrainScene.savedscene import (  # noqa: E402
     OPACITY,
     PANEL,
@@ -35,12 +39,16 @@ from ProtoSegBrainScene.segmentation import hideRegions, show3D, showRegions  # 
 from ProtoSegBrainScene.sight import ROOM_IN_SQUARE, frameTumour  # noqa: E402
 from ProtoSegBrainScene.tables import PrototypeRow, prototypeRows  # noqa: E402
 
-from ProtoSegBrainLib.labels import CLASSES, MODALITY_NAMES  # noqa: E402
+from ProtoSegBrainLib.images.volume import Volume  # noqa: E402
+from ProtoSegBrainLib.labels import CLASSES, MODALITIES, MODALITY_NAMES  # noqa: E402
 from ProtoSegBrainLib.result.prediction import Prediction  # noqa: E402
 from ProtoSegBrainLib.segmentation.predict import predict  # noqa: E402
 from ProtoSegBrainLib.simulation.simulate import simulate_case  # noqa: E402
+from ProtoSegBrainLib.simulation.two_dates import TwoDatesConfig, simulate_two_dates  # noqa: E402
 
 SEED = 1
+GROWTH = 1.6
+"""Of the tumour until the later date."""
 OUT = ROOT / "Resources" / "Screenshots"
 
 
@@ -61,6 +69,7 @@ def main() -> None:
     save("segmentation", first_look(loaded, prediction, slices, solid), prediction, columns=3)
     save("prototypes", prototype_maps(loaded, prediction, slices["t2f"], rows), prediction, columns=3)
     save("solid", solid_views(loaded, prediction, solid, rows[0]), prediction, columns=3)
+    save("comparison", two_dates(), prediction, columns=2)
 
 
 def first_look(
@@ -121,6 +130,33 @@ def solid_views(
     showVolumeRendering(loaded.context, loaded.nodes, True)
     panels[f"Cloud of similarity to prototype {row.index}"] = view.pixels()
     return panels
+
+
+def two_dates() -> dict[str, np.ndarray]:
+    """The case and the same brain later, side by side, with what is new and gone of the whole tumour, by caption."""
+    dates = simulate_two_dates(SEED, config=TwoDatesConfig(growth=GROWTH))
+    context = contextForCore(slicer.vtkMRMLScene())
+    views = {name: SliceView(context, name, "Axial", PANEL, PANEL) for name in COMPARED.values()}
+    results, made = Results(context), []
+    for case in (dates.earlier, dates.later):
+        prediction = predict(case)
+        inputs = {
+            role: addVolume(context.scene, "vtkMRMLScalarVolumeNode", role, Volume(image, case.affine))
+            for role, image in zip(MODALITIES, case.images, strict=True)
+        }
+        nodes = results.show(prediction, inputs)
+        for node in (nodes.segmentation, nodes.regions):
+            node.GetDisplayNode().SetVisibility(False)
+        made.append((nodes, prediction))
+    layout = slicer.vtkMRMLLayoutLogic()
+    layout.SetMRMLScene(context.scene)
+    showSideBySide(context.scene, layout.GetLayoutNode(), compare(context.scene, made))
+    panels = {}
+    for (date, role), name in COMPARED.items():
+        Framing.of(made[0][1]).show(views[name])
+        panels[f"{date}: {MODALITY_NAMES[role]}"] = views[name].pixels()
+    order = [f"{date}: {MODALITY_NAMES[role]}" for role in ("t1c", "t2f") for date in ("Earlier", "Later")]
+    return {caption: panels[caption] for caption in order}
 
 
 def save(name: str, panels: Mapping[str, np.ndarray], prediction: Prediction, columns: int) -> None:
