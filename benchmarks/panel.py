@@ -22,12 +22,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "ProtoSegBrain"), str(ROOT / "Testing")]
 
+import numpy as np
 import pytest
 from open_panel import OpenPanel
 from slicer_stand_ins import QtWidgets, qMRMLWidget, running_slicer
 
 LONGEST_S = 300.0
 PROTOTYPES = 5
+POINTS = 5
 
 
 def main() -> None:
@@ -75,6 +77,11 @@ def measure(panel: OpenPanel, options: argparse.Namespace) -> None:
     if not ui.showThreeDCheckBox.isChecked():
         ui.showThreeDCheckBox.click()
     say("the same with 3D shown (Undo)", [timed(panel.click, "undoButton") for _ in range(PROTOTYPES - 1)])
+    panel.click("resetButton")
+    panel.rest()
+    places = tumour_places(panel, POINTS + 1)
+    say("first point to overlay, the images read again", [point(panel, places[0])])
+    say("further point to overlay", [point(panel, place) for place in places[1:]])
     if options.picture:
         panel.window.grab().save(str(options.picture))
 
@@ -84,11 +91,37 @@ def segment(panel: OpenPanel) -> float:
     earlier, start = panel.result, time.perf_counter()
     panel.click("segmentButton")
     while panel.widget.panel.requests.isSegmenting or panel.result in (None, earlier):
-        if time.perf_counter() - start > LONGEST_S or panel.ui.messageFrame.visible:
+        if time.perf_counter() - start > LONGEST_S or panel.ui.messageFrame.property("visible"):
             raise SystemExit(f"No result: {panel.text('messageLabel')}")
         QtWidgets.QApplication.processEvents()
         time.sleep(0.01)
     return time.perf_counter() - start
+
+
+def tumour_places(panel: OpenPanel, count: int) -> list[tuple[float, ...]]:
+    """Some places in the tumour, RAS mm."""
+    prediction = panel.result.original
+    voxels = np.argwhere(prediction.label)
+    some = voxels[np.linspace(0, len(voxels) - 1, count + 2).astype(int)[1:-1]]
+    return [tuple(prediction.affine[:3, :3] @ voxel + prediction.affine[:3, 3]) for voxel in some]
+
+
+def point(panel: OpenPanel, place: tuple[float, ...]) -> float:
+    """Seconds from a click that says "no tumour" to the corrected result in the scene."""
+    from ProtoSegBrainScene.points import pointNode
+
+    node = pointNode(panel.result.nodes.segmentation, "background")
+    panel.widget.panel.refresh()
+    count, start = len(panel.result.whole.evidence.taught), time.perf_counter()
+    node.AddControlPointWorld(place)
+    while len(panel.result.whole.evidence.taught) == count:
+        if time.perf_counter() - start > LONGEST_S or panel.ui.messageFrame.property("visible"):
+            raise SystemExit(f"Not corrected: {panel.text('messageLabel')}")
+        QtWidgets.QApplication.processEvents()
+        time.sleep(0.005)
+    seconds = time.perf_counter() - start
+    panel.rest()
+    return seconds
 
 
 def number_of(panel: OpenPanel, row: int) -> int:

@@ -27,7 +27,7 @@ from ProtoSegBrainPanel.why import hasReasons
 
 HINT = "Choose a class, then click into a slice where it should be. What looks alike nearby changes with it."
 READING = "Reading the images…"
-DELAY_MS = 100
+DELAY_MS = 40
 """After the last movement of a point: one that is dragged moves many times."""
 EVENTS = ("PointAddedEvent", "PointModifiedEvent", "PointPositionDefinedEvent", "PointRemovedEvent")
 KEYS = "1234"
