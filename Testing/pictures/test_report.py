@@ -6,9 +6,14 @@ from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
+import pointed_case
 import pytest
 from by_hand import prediction_for, without_prototypes
 
+from ProtoSegBrainLib.correction.points import Point
+from ProtoSegBrainLib.correction.teach import teach
+from ProtoSegBrainLib.explanation.findings import findings
+from ProtoSegBrainLib.network.evidence import Prototype
 from ProtoSegBrainLib.pictures import report
 from ProtoSegBrainLib.pictures.page import FOLDER
 from ProtoSegBrainLib.pictures.report import write_report
@@ -162,3 +167,19 @@ def test_of_a_model_that_finds_the_whole_tumour_only_nothing_else_is_said(case, 
     assert "does not tell enhancing tumour apart" in shown
     for word in ("No enhancing tumour.", "Tumour core", "Core =", "Probability of ET"):
         assert word not in shown
+
+
+def test_a_persons_points_stand_among_the_prototypes_that_decided(tmp_path):
+    """They have no card: what is known of training patches is not known of them."""
+    before = pointed_case.prediction()
+    cards = tuple(
+        Prototype(n, name, f"training_{n}", (0, 0, 0), 2.0, {"t1c": 2.0}, 0.0, purity=0.9, explained_share=0.5)
+        for n, name in enumerate(pointed_case.OWNERS)
+    )
+    before = replace(before, evidence=replace(before.evidence, prototypes=cards))
+    points = [Point(pointed_case.place(before, 4, 9, 4), "ED")]
+    after = teach(before, pointed_case.embedding(before), points)
+    shown = page(pointed_case.case(after), replace(after, findings=findings(after)), tmp_path)
+    assert "your point 1" in shown
+    assert "placed by a person in this scan" in shown
+    assert "Corrected by a person: 1 point" in shown
