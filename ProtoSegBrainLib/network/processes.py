@@ -66,6 +66,7 @@ class Processes:
             tensor.copy_(shared)
 
     def leave(self) -> None:
-        """End the group."""
+        """End the group, all together: a process that ends while another still talks to it may take that down."""
         if dist.is_initialized():
+            dist.barrier()
             dist.destroy_process_group()
