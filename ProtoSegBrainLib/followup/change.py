@@ -18,6 +18,7 @@ NO_ASSESSMENT = (
     "This is no response assessment: steroids, the patient's state, the time since radiotherapy and lesions that no "
     "model found are not known here."
 )
+DOUBT = " The change lies within what the model's interval allows: it may be the model's error."
 _ROUNDING = 1e-9
 
 
@@ -87,24 +88,25 @@ def region_change(region: str, visits: Sequence[Visit]) -> RegionChange:
     """
     volumes = [float(visit.prediction.volumes_ml[region]) for visit in visits]
     intervals = [_interval(visit, region) for visit in visits]
-    first, own = volumes[0], intervals[0]
-    beyond: list[bool | None] = [False]
-    for volume, interval in zip(volumes[1:], intervals[1:], strict=True):
-        if own is None or interval is None:
-            beyond.append(None)
-        else:
-            beyond.append(not (own[0] <= volume <= own[1]) and not (interval[0] <= first <= interval[1]))
+    first, dates = volumes[0], list(zip(volumes, intervals, strict=True))
+    against_first = [_is_beyond(dates[0], date) for date in dates]
+    nadirs = [min(dates[:n], key=lambda date: date[0], default=dates[0]) for n in range(len(dates))]
+    against_nadir = [_is_beyond(nadir, date) for nadir, date in zip(nadirs, dates, strict=True)]
     since_nadir = _since_nadir(volumes)
     changes = [_percent(volume, first) for volume in volumes]
+    doubts = [
+        (DOUBT * (growth is False), DOUBT * (shrinkage is False))
+        for growth, shrinkage in zip(against_nadir, against_first, strict=True)
+    ]
     return RegionChange(
         region=region,
         volumes_ml=tuple(volumes),
         intervals_ml=tuple(intervals),
         change_ml=tuple(round(volume - first, 4) for volume in volumes),
         change_percent=tuple(changes),
-        is_beyond_interval=tuple(beyond),
+        is_beyond_interval=(False, *against_first[1:]),
         since_nadir_percent=tuple(since_nadir),
-        thresholds=_passed("volume", VOLUME_GROWTH, VOLUME_SHRINKAGE, changes, since_nadir, region),
+        thresholds=_passed(f"{region}: the volume", (VOLUME_GROWTH, VOLUME_SHRINKAGE), since_nadir, changes, doubts),
     )
 
 
@@ -124,7 +126,13 @@ def diameter_change(visits: Sequence[Visit]) -> DiameterChange:
         is_measurable=tuple(measurable),
         change_percent=tuple(changes),
         since_nadir_percent=tuple(since_nadir),
-        thresholds=_passed("product of diameters", PRODUCT_GROWTH, PRODUCT_SHRINKAGE, known, since_nadir, "ET"),
+        thresholds=_passed(
+            "ET: the product of diameters",
+            (PRODUCT_GROWTH, PRODUCT_SHRINKAGE),
+            since_nadir,
+            known,
+            [("", "")] * len(found),
+        ),
     )
 
 
@@ -139,6 +147,16 @@ def region_sentence(change: RegionChange, number: int) -> str:
         True: "beyond what the model's interval allows",
     }[change.is_beyond_interval[number]]
     return f"{change.region}: {moved}, {inside}."
+
+
+def _is_beyond(
+    one: tuple[float, tuple[float, float] | None], other: tuple[float, tuple[float, float] | None]
+) -> bool | None:
+    """Whether each of two volumes lies outside the other's interval; None where there is none."""
+    (volume, interval), (another, other_interval) = one, other
+    if interval is None or other_interval is None:
+        return None
+    return not interval[0] <= another <= interval[1] and not other_interval[0] <= volume <= other_interval[1]
 
 
 def _interval(visit: Visit, region: str) -> tuple[float, float] | None:
@@ -158,24 +176,25 @@ def _since_nadir(values: Sequence[float]) -> list[float | None]:
 
 def _passed(
     what: str,
-    growth: float,
-    shrinkage: float,
-    changes: Sequence[float | None],
+    thresholds: tuple[float, float],
     since_nadir: Sequence[float | None],
-    region: str,
+    since_first: Sequence[float | None],
+    doubts: Sequence[tuple[str, str]],
 ) -> tuple[tuple[str, ...], ...]:
+    """At each date a sentence for each threshold that is passed, and the doubt that belongs to growth and shrinkage."""
+    growth, shrinkage = (100 * share for share in thresholds)
     sentences = []
-    for change, rise in zip(changes, since_nadir, strict=True):
+    for rise, change, (of_growth, of_shrinkage) in zip(since_nadir, since_first, doubts, strict=True):
         said = []
-        if rise is not None and rise >= 100 * growth - _ROUNDING:
+        if rise is not None and rise >= growth - _ROUNDING:
             said.append(
-                f"{region}: the {what} has grown by {rise:.0f}% since its smallest value, by {100 * growth:.0f}% or "
-                "more: RANO 2.0's threshold of progression."
+                f"{what} has grown by {rise:.0f}% since its smallest value, by {growth:.0f}% or more: RANO 2.0's "
+                f"threshold of progression.{of_growth}"
             )
-        if change is not None and change <= 100 * shrinkage + _ROUNDING:
+        if change is not None and change <= shrinkage + _ROUNDING:
             said.append(
-                f"{region}: the {what} has shrunk by {-change:.0f}% since the first date, by {-100 * shrinkage:.0f}% "
-                "or more: RANO 2.0's threshold of partial response."
+                f"{what} has shrunk by {-change:.0f}% since the first date, by {-shrinkage:.0f}% or more: RANO 2.0's "
+                f"threshold of partial response.{of_shrinkage}"
             )
         sentences.append(tuple(said))
     return tuple(sentences)

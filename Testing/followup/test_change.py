@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from made_up_visits import visit
 
-from ProtoSegBrainLib.followup.change import diameter_change, not_measurable, region_change, region_sentence
+from ProtoSegBrainLib.followup.change import DOUBT, diameter_change, not_measurable, region_change, region_sentence
 from ProtoSegBrainLib.network.calibration import RegionReliability
 
 
@@ -93,3 +93,14 @@ def test_a_change_is_beyond_the_interval_where_each_volume_lies_outside_the_othe
     assert outside.is_beyond_interval == (False, True)
     assert "within what the model's interval allows" in region_sentence(inside, 1)
     assert "beyond what the model's interval allows" in region_sentence(outside, 1)
+
+
+def test_a_threshold_that_is_passed_within_the_interval_is_doubted():
+    """With a quantile of .5, volumes of 10 and 15 ml lie in each other's interval, 10 and 40 do not."""
+    doubted = region_change("WT", [at(10.0, 0.5), at(15.0, 0.5)]).thresholds[1]
+    sure = region_change("WT", [at(10.0, 0.5), at(40.0, 0.5)]).thresholds[1]
+    unknown = region_change("WT", [at(10.0), at(15.0)]).thresholds[1]
+    assert [DOUBT in sentence for sentence in (*doubted, *sure, *unknown)] == [True, False, False]
+    after_the_nadir = region_change("WT", [at(40.0, 0.5), at(10.0, 0.5), at(15.0, 0.5)]).thresholds
+    assert DOUBT not in after_the_nadir[1][0]
+    assert DOUBT in after_the_nadir[2][0]
