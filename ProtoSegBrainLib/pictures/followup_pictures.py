@@ -19,6 +19,7 @@ from ProtoSegBrainLib.pictures.slices import (
     Picture,
     Slice,
     fill_layer,
+    grey_limits,
     grey_pixels,
     outline_layer,
     picture,
@@ -32,7 +33,6 @@ SHOWN = ("t1c", "t2f")
 """Modalities in which the dates are compared."""
 MOST_DATES = 4
 """That are shown side by side: the first, and the last ones."""
-GREY_PERCENTILES = (1, 99.5)
 ZOOM_MARGIN_MM = 25.0
 """Around the tumour of all dates, in the maps of change."""
 CURVE_INCHES = (7.2, 2.5)
@@ -131,7 +131,7 @@ def _on_first(followup: FollowUp, number: int, first: Volume) -> np.ndarray:
 def _rows(followup: FollowUp, views: Sequence[Slice]) -> list[list[DatePicture]]:
     """A row for each plane, both modalities in it where there is room; else FLAIR has a row of its own."""
     limits = {
-        role: [_grey_limits(visit.case.images[MODALITIES.index(role)]) for visit in followup.visits] for role in SHOWN
+        role: [grey_limits(visit.case.images[MODALITIES.index(role)]) for visit in followup.visits] for role in SHOWN
     }
     numbers = shown_visits(followup)
     rows = {
@@ -160,13 +160,6 @@ def _label(followup: FollowUp, number: int, view: Slice) -> np.ndarray:
     return view.sample(Volume(prediction.label.astype(np.uint8), motion @ prediction.affine))
 
 
-def _grey_limits(image: np.ndarray) -> tuple[float, float]:
-    some = image[::2, ::2, ::2]
-    some = some[some != 0]
-    low, high = np.percentile(some, GREY_PERCENTILES) if some.size else (0.0, 1.0)
-    return float(low), float(high)
-
-
 # -- what changed --------------------------------------------------------------------------------------------------
 
 
@@ -174,7 +167,7 @@ def _changes(followup: FollowUp, axial: Slice) -> Iterator[list[ChangePicture]]:
     tumour = np.logical_or.reduce([_label(followup, n, axial) > 0 for n in range(len(followup.visits))])
     view = axial.around(tumour, ZOOM_MARGIN_MM)
     for later in range(1, len(followup.visits)):
-        limits = _grey_limits(followup.visits[later].case.images[MODALITIES.index(SHOWN[0])])
+        limits = grey_limits(followup.visits[later].case.images[MODALITIES.index(SHOWN[0])])
         grey = grey_pixels(view, _image(followup, later, SHOWN[0], view), limits)
         row = []
         for each in (each for each in followup.maps if each.later == later):

@@ -18,6 +18,7 @@ from ProtoSegBrainLib.pictures.slices import (
     Picture,
     Slice,
     grey_layer,
+    grey_limits,
     heat_layer,
     line_layer,
     outline_layer,
@@ -29,7 +30,6 @@ from ProtoSegBrainLib.result.uncertainty import entropy
 
 SHOWN = {"WT": ("t2f", "ED"), "TC": ("t2w", "NCR"), "ET": ("t1c", "ET")}
 """Modality that shows a region best, and the class whose colour its outline has."""
-GREY_PERCENTILES = (1, 99.5)
 ZOOM_MARGIN_MM = 20.0
 """Around the tumour, in the maps."""
 MOST_UNCERTAINTY, MOST_DISAGREEMENT = 1.0, 0.5
@@ -156,7 +156,7 @@ def _scene(case: Case, prediction: Prediction, said: Mapping[str, Any]) -> _Scen
     label = canonical(Volume(prediction.label, prediction.affine))
     brain = canonical(Volume(prediction.probabilities[0] < 1, prediction.affine)).array
     indices = _slice_indices(label, brain, said["enhancing_diameters_mm"])
-    limits = {role: _grey_limits(image) for role, image in images.items()}
+    limits = {role: grey_limits(image) for role, image in images.items()}
     return _Scene(images, limits, label, brain, slices_through(label, brain, indices))
 
 
@@ -172,13 +172,6 @@ def _slice_indices(label: Volume, brain: np.ndarray, diameters: Mapping[str, Any
         end = np.array([*diameters["longest_ends"][0], 1.0])
         indices[2] = int(np.rint((np.linalg.inv(label.affine) @ end)[2]))
     return indices
-
-
-def _grey_limits(image: np.ndarray) -> tuple[float, float]:
-    some = image[::2, ::2, ::2]
-    some = some[some != 0]
-    low, high = np.percentile(some, GREY_PERCENTILES) if some.size else (0, 1)
-    return float(low), float(high)
 
 
 # -- planes --------------------------------------------------------------------------------------------------------

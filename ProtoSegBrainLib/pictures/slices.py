@@ -18,6 +18,8 @@ from ProtoSegBrainLib.images.volume import Volume, bounding_box, resample
 
 SCALE_BARS_MM = (50, 20)
 """Of wide and of narrow windows."""
+GREY_PERCENTILES = (1, 99.5)
+"""Of a brain's intensities that are black and white."""
 HEAT = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 """Five colours of matplotlib's inferno, equally far apart: dark is little, bright is much, in grey print too."""
 FILL_OPACITY = 0.55
@@ -140,6 +142,14 @@ def picture(view: Slice, layers: Iterable[str]) -> Picture:
     x, y = view.corner_mm
     window = f"{x:.2f} {y:.2f} {view.side_mm:.2f} {view.side_mm:.2f}"
     return Picture(window, Markup(f"{''.join(layers)}{_marks(view)}"))
+
+
+def grey_limits(image: np.ndarray) -> tuple[float, float]:
+    """What is black and what is white of a brain's image (X, Y, Z), 0 outside it."""
+    some = image[::2, ::2, ::2]
+    some = some[some != 0]
+    low, high = np.percentile(some, GREY_PERCENTILES) if some.size else (0.0, 1.0)
+    return float(low), float(high)
 
 
 def grey_layer(view: Slice, image: np.ndarray, limits: tuple[float, float]) -> str:
